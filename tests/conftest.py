@@ -1,0 +1,20 @@
+"""What every test shares: eight simulated devices, a warm compilation cache, parsed flags."""
+
+import os
+import pathlib
+
+# XLA's thread pool must exceed the device count, or collectives on few cores wait for ever.
+os.environ.setdefault("NPROC", "32")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+from absl import flags
+
+_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+jax.config.update("jax_compilation_cache_dir", str(_CACHE / "jaxmatte" / "tests"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# grain's workers read absl flags, which nothing parses under pytest.
+flags.FLAGS.mark_as_parsed()
