@@ -1,0 +1,175 @@
+"""The fields that every configuration has, with defaults that hold for most papers.
+
+A paper's file calls `base()`, fills in what the paper says and returns the whole. Durations are
+strings: "600 steps", "500 epochs" or, below the total, "5%".
+"""
+
+import difflib
+from typing import Any
+
+import ml_collections
+
+
+def base() -> ml_collections.ConfigDict:
+    """A configuration that still lacks its paper."""
+    config = ml_collections.ConfigDict()
+    config.name = ""  # names the default working directory, runs/NAME
+    config.paper = ""  # a module of jaxmatte/papers
+    config.seed = 0
+    config.model = ml_collections.ConfigDict()  # the fields of the paper's Model
+    config.objective = ml_collections.ConfigDict()  # the options of the paper's objective
+    # Weights to start from: a file of the authors (layout "official"), an ImageNet checkpoint of
+    # the encoder (layout "imagenet"), or the working directory of an earlier run ("jaxmatte").
+    config.init = ml_collections.ConfigDict({"weights": "", "layout": "imagenet"})
+    config.data = _data()
+    config.train = ml_collections.ConfigDict({"total": "100 epochs", "batch": 32})
+    config.optimizer = _optimizer()
+    config.evaluation = _evaluation()
+    config.checkpoint = ml_collections.ConfigDict(
+        {
+            "every": "1 epochs",
+            "keep": 2,  # the newest so many, and the best one
+            "best": "mad",  # lower is better
+            "asynchronous": True,
+        }
+    )
+    config.log = ml_collections.ConfigDict({"every": "10 steps", "tensorboard": True})
+    # jit: one program over all devices, batch statistics of the global batch.
+    # pmap: a program per device; model.bn_axis "data" synchronises the statistics, None does not.
+    config.parallel = ml_collections.ConfigDict({"mode": "jit"})
+    # Where compiled programs are kept: "user" (the user's cache folder), "" (nowhere), or a path.
+    config.compilation_cache = "user"
+    return config
+
+
+def _data() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "source": "folder",  # studio (built in) | folder
+            "root": "",  # source=folder: the directory below which the names that follow lie
+            "images": "",
+            "alphas": "",
+            "foregrounds": "",  # straight foreground colours, where they are on file
+            "cutouts": "",  # RGBA pictures, instead of images + alphas
+            "backgrounds": "",
+            # Where there is no file of foreground colours: estimate (blur fusion), image (the
+            # picture itself), or premultiplied (alpha times the picture, as GFM's code has it).
+            "foreground": "estimate",
+            "studio": {
+                "train": 1024,
+                "validation": 64,
+                "test": 64,
+                "scene": 512,  # side of a rendered scene in pixels
+                "mode": "mixed",  # natural | composite | mixed
+                "cache": True,  # keep rendered scenes in memory
+            },
+            "compose": {
+                "route": "none",  # none | blend | rssn
+                "backgrounds_per_foreground": 5,
+                "pairing": "random",  # random (anew each epoch) | fixed (i-th with i-th)
+                "denoise": 0.5,  # rssn: probability of the denoised pair, where on file
+                "denoised_foregrounds": "",
+                "denoised_backgrounds": "",
+                "blur": 0.5,
+                "blur_kernels": (20, 30, 40, 50, 60),
+                "noise": 0.5,
+                "noise_sigma": 10.0,  # on the 0..255 scale
+                "noise_wraps": False,  # True: the uint8 overflow of the released code
+            },
+            "crop": {
+                "sizes": (640, 960, 1280),
+                "fallback": 320,  # used where the drawn size does not fit the picture
+                "unknown": 0.5,  # probability of a corner drawn from the trimap's unknown pixels
+            },
+            "size": 320,  # side of the training picture
+            "flip": 0.5,
+            "labels": {
+                "trimap": 25,  # sizes of the elliptical kernels, in pixels of the whole picture
+                "band": 50,
+                "bands": False,  # also give `dilation` and `erosion`
+                "resized": "clean",  # clean: {0, 128, 255} | released: as bilinear resizing left it
+            },
+            "threads": 2,
+            "workers": 0,  # processes that read; 0: threads only
+            "prefetch": 4,  # batches read ahead
+        }
+    )
+
+
+def _optimizer() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "name": "adam",  # adam | adamw | sgd
+            "learning_rate": 1e-4,
+            "schedule": "constant",  # constant | cosine | linear | step
+            "warmup": "0 steps",
+            "final": 0.0,  # cosine, linear: the last rate as a share of the first
+            "step_at": (),  # step: durations at which the rate falls, such as ("50%", "75%")
+            "step_factor": 0.1,
+            "momentum": 0.9,  # sgd
+            "betas": (0.9, 0.999),
+            "epsilon": 1e-8,
+            "weight_decay": 0.0,
+            "decay_pattern": "kernel$",  # decay what this regular expression finds in the path
+            "groups": (),  # ((regular expression, factor of the learning rate), ...); first match
+            "freeze": (),  # regular expressions of parameters that stay as they are
+            "clip": 0.0,  # largest global norm of the gradient; 0: no clipping
+            "accumulate": 1,  # batches an update
+            "ema": 0.0,  # decay of the averaged parameters that evaluation uses; 0: none
+        }
+    )
+
+
+def _evaluation() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "every": "1 epochs",
+            "split": "validation",  # source=studio: validation | test
+            "images": "",  # source=folder: below data.root
+            "alphas": "",
+            "trimaps": "",
+            "rule": "direct",
+            "options": {},  # of the rule; it also sees the fields of the model
+            "protocol": "gfm",
+            "batch": 8,
+            "pictures": 6,  # rows of the picture grid
+            "checkpoint": "best",  # mode=eval: best | last
+        }
+    )
+
+
+def parse(arguments: str, **defaults: Any) -> ml_collections.ConfigDict:
+    """Reads "key=value,key=value" into a copy of the defaults, keeping their types."""
+    values = dict(defaults)
+    for item in filter(None, (part.strip() for part in (arguments or "").split(","))):
+        name, equals, text = item.partition("=")
+        if name not in defaults:
+            near = difflib.get_close_matches(name, defaults, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(defaults)}"
+            raise ValueError(f"unknown argument {name!r} of the config; {hint}")
+        if not equals:
+            raise ValueError(f"argument {name!r} of the config needs a value: {name}=...")
+        values[name] = _cast(name, text, type(defaults[name]))
+    return ml_collections.ConfigDict(values)
+
+
+def _cast(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ValueError(f"argument {name!r} of the config is true or false, not {text!r}")
+        return text.lower() in ("true", "1")
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(
+            f"argument {name!r} of the config is a {kind.__name__}, not {text!r}"
+        ) from None
+
+
+def choose(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Returns the value, or says which ones there are."""
+    if value in choices:
+        return value
+    near = difflib.get_close_matches(value, choices, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ValueError(f"{name}={value!r} is not known; {hint}There are: {', '.join(choices)}")
