@@ -1,0 +1,143 @@
+"""What a paper's module promises, and what it is given: the types behind `papers.module`."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+
+
+class Batch(TypedDict, total=False):
+    """A batch on the device; a data set gives the entries that its paper reads.
+
+    Pictures are float32 in 0..1, RGB, straight colours.
+    """
+
+    image: jax.Array  # [B, H, W, 3]
+    alpha: jax.Array  # [B, H, W, 1]
+    foreground: jax.Array  # [B, H, W, 3]
+    background: jax.Array  # [B, H, W, 3]
+    trimap: jax.Array  # [B, H, W, 1] in {0, 0.5, 1}
+    dilation: jax.Array  # [B, H, W, 1] the dilated foreground, 0 or 1
+    erosion: jax.Array  # [B, H, W, 1] the eroded foreground, 0 or 1
+    plate: jax.Array  # [B, H, W, 3], the captured background
+    mask: jax.Array  # [B] bool, false where the example is padding
+    index: jax.Array  # [B] position in the data set
+    size: jax.Array  # [B, 2] true height and width
+    replicas: int  # over how many programs the batch is spread; the step sets it
+
+
+# What `Model.__call__` returns: `alpha` [B, H, W, 1] in 0..1 and parts in the paper's words.
+Outputs = dict[str, Any]
+# What `objective` returns: term -> (total, weight). The step divides, after summing over replicas.
+Objective = dict[str, tuple[jax.Array, jax.Array]]
+
+# Channels of everything a model may name in `inputs`.
+CHANNELS = {"image": 3, "trimap": 1, "plate": 3}
+
+
+class Model(Protocol):
+    """A paper's network: an `nn.Module` that names its inputs."""
+
+    inputs: ClassVar[tuple[str, ...]]
+
+    def __call__(self, *inputs: jax.Array, train: bool) -> Outputs:
+        """`inputs`: the batch's entries of the class attribute's names, in its order."""
+
+
+class Entry(NamedTuple):
+    """Where a tensor of an official state dict belongs."""
+
+    path: tuple[str, ...]  # collection, modules, leaf
+    transform: str  # a key of weights.convert.TRANSFORMS
+
+
+@dataclass(frozen=True)
+class Official:
+    """How the names of an official state dict map to a model's variables.
+
+    Attributes:
+      entries: official name -> where it belongs.
+      tied: official name -> the name it is a second copy of, which must hold the same values.
+      unused: regular expression of whole names -> why the model does not need them.
+      partial: whether the model has variables that this layout does not know.
+    """
+
+    entries: Mapping[str, Entry]
+    tied: Mapping[str, str] = field(default_factory=dict)
+    unused: Mapping[str, str] = field(default_factory=dict)
+    partial: bool = False
+
+    def reason(self, name: str) -> str | None:
+        """Why the entry `name` is not used; None if it is none of the known ones."""
+        for pattern, reason in self.unused.items():
+            if re.fullmatch(pattern, name):
+                return reason
+        return None
+
+
+class PaperModule(Protocol):
+    """The public face of `jaxmatte.papers.<name>`, a module or a package."""
+
+    Model: type[nn.Module]
+
+    def objective(self, outputs: Outputs, batch: Batch, **options: Any) -> Objective:
+        """The paper's loss terms."""
+
+    def official(self, model: nn.Module, layout: str = "official") -> Official:
+        """The map from the authors' names to ours."""
+
+
+@lru_cache(maxsize=32)
+def abstract_variables(model: nn.Module) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+    """Every variable of a paper's model: (collection, modules, leaf) -> shape and dtype."""
+    names: tuple[str, ...] = model.inputs
+    inputs = [jax.ShapeDtypeStruct((1, 64, 64, CHANNELS[name]), jnp.float32) for name in names]
+    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+
+    def init(key, *inputs):
+        return model.init(key, *inputs, train=False)
+
+    return flatten_dict(jax.eval_shape(init, key, *inputs))
+
+
+# Our leaf -> PyTorch's.
+_TORCH_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+def renamed(module: str, rules: Iterable[tuple[str, str]]) -> str | None:
+    """`module` rewritten by the first of `rules` (pattern, replacement) that matches, else None."""
+    for pattern, replacement in rules:
+        if re.search(pattern, module):
+            return re.sub(pattern, replacement, module)
+    return None
+
+
+def torch_entries(model: nn.Module, rename: Callable[[str], str | None]) -> dict[str, Entry]:
+    """The entries of a PyTorch state dict, given PyTorch's name of each of our modules.
+
+    Args:
+      model: the paper's model.
+      rename: our module's path, joined by "/", to the module's name in the state dict;
+        None leaves a module out.
+    """
+    entries = {}
+    for path, shape in abstract_variables(model).items():
+        module = rename("/".join(path[1:-1]))
+        if module is None:
+            continue
+        kernel = {4: "conv", 2: "dense"}
+        transform = kernel[len(shape.shape)] if path[-1] == "kernel" else "same"
+        entries[f"{module}.{_TORCH_LEAVES[path[-1]]}"] = Entry(path, transform)
+    return entries
