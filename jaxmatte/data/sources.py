@@ -1,0 +1,262 @@
+"""Random-access sources of matting records: folders of pictures, and what wraps a source.
+
+A record is a dict of uint8 arrays: `image [H,W,3]`, `alpha [H,W]`, `foreground [H,W,3]`,
+`background [H,W,3]`, as far as the source has them, and `index`, the row it came from.
+"""
+
+import pathlib
+import sys
+import zlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from jaxmatte.errors import UserError
+
+Record = dict[str, Any]
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+BINARY_SAMPLE = 64  # alphas looked at when a folder is opened
+
+
+class Source(Protocol):
+    """What a pipeline reads: rows by number, the same row for the same number."""
+
+    def __len__(self) -> int:
+        """How many rows."""
+
+    def __getitem__(self, index: int) -> Record:
+        """The record of a row."""
+
+    def name(self, index: int) -> str:
+        """What a person calls a row."""
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of a row, without reading it."""
+
+    @property
+    def has_trimaps(self) -> bool:
+        """Whether records have `trimap`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """One line that changes when a row does."""
+
+
+def read_colour(path: pathlib.Path) -> np.ndarray:
+    """Reads RGB [H,W,3] uint8, as stored: an EXIF rotation would part it from its alpha."""
+    return _decoded(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def read_grey(path: pathlib.Path) -> np.ndarray:
+    """Reads [H,W] uint8 as stored, from a picture that is grey or whose channels are equal."""
+    pixels = _decoded(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels.dtype == np.uint16:
+        pixels = (pixels // 257).astype(np.uint8)
+    return pixels if pixels.ndim == 2 else pixels[..., 0]
+
+
+def read_cutout(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads an RGBA picture as colours [H,W,3] and alpha [H,W]."""
+    pixels = _decoded(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels.ndim != 3 or pixels.shape[2] != 4:
+        raise UserError(f"{path} has no alpha channel; a cut-out is an RGBA picture")
+    if pixels.dtype == np.uint16:
+        pixels = (pixels // 257).astype(np.uint8)
+    return np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3])
+
+
+def _decoded(path: pathlib.Path, flags: int) -> np.ndarray:
+    pixels = cv2.imread(str(path), flags)
+    if pixels is None:
+        raise UserError(f"cannot decode {path}; mend the file or take it out of its folder")
+    return pixels
+
+
+def list_pictures(folder: pathlib.Path, field: str) -> list[pathlib.Path]:
+    """Returns the folder's pictures by name, or says what is wrong with the folder."""
+    if not folder.is_dir():
+        above = next((parent for parent in folder.parents if parent.is_dir()), folder.parent)
+        there = ", ".join(sorted(p.name for p in above.iterdir())[:8]) or "nothing"
+        raise UserError(
+            f"no folder {folder} (config.data.root and config.{field}); {above} holds: {there}"
+        )
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS)
+    if not files:
+        raise UserError(f"{folder} (config.{field}) holds no pictures ({', '.join(EXTENSIONS)})")
+    return files
+
+
+def pair_by_stem(
+    files: Sequence[pathlib.Path], partners: Sequence[pathlib.Path], field: str
+) -> list[pathlib.Path]:
+    """Returns the partner of each file, the one with the same name but for its ending."""
+    by_stem = {path.stem: path for path in partners}
+    lonely = [path.name for path in files if path.stem not in by_stem]
+    if lonely:
+        raise UserError(
+            f"{len(lonely)} of {len(files)} pictures in {files[0].parent} have no partner in "
+            f"{partners[0].parent} (config.{field}): {', '.join(lonely[:5])}"
+        )
+    return [by_stem[path.stem] for path in files]
+
+
+def _sizes_agree(files: Sequence[pathlib.Path], partners: Sequence[pathlib.Path]) -> None:
+    unequal = []
+    for path, partner in zip(files, partners, strict=True):
+        size, other = read_size(path), read_size(partner)
+        if size != other:
+            unequal.append(
+                f"{path.name} is {size[1]}x{size[0]}, {partner.name} {other[1]}x{other[0]}"
+            )
+    if unequal:
+        raise UserError(
+            f"{len(unequal)} of {len(files)} pictures in {files[0].parent} differ in size from "
+            f"their partners in {partners[0].parent}: {'; '.join(unequal[:3])}"
+        )
+
+
+def read_size(path: pathlib.Path) -> tuple[int, int]:
+    """Reads height and width as stored, without decoding the pixels."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    return height, width
+
+
+class _Folder:
+    """What the folders share: rows in the order of the files' names."""
+
+    def __init__(self, files: list[pathlib.Path]):
+        self.files = files
+        self.has_trimaps = False
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of a row, without decoding it."""
+        return read_size(self.files[index])
+
+    def name(self, index: int) -> str:
+        """What a person calls the row."""
+        return self.files[index].name
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a file comes, goes or is renamed."""
+        names = "\n".join(path.name for path in self.files)
+        return f"{type(self).__name__}:{len(self.files)}:{zlib.crc32(names.encode()):08x}"
+
+
+class PictureFolder(_Folder):
+    """A folder of colour pictures, as backgrounds."""
+
+    def __init__(self, folder: pathlib.Path, field: str):
+        super().__init__(list_pictures(folder, field))
+
+    def __getitem__(self, index: int) -> Record:
+        return {"background": read_colour(self.files[index]), "index": index}
+
+
+class PairFolder(_Folder):
+    """Folders of pictures and their alphas, with foreground colours where they are on file."""
+
+    def __init__(
+        self,
+        images: pathlib.Path,
+        alphas: pathlib.Path,
+        foregrounds: pathlib.Path | None = None,
+        trimaps: pathlib.Path | None = None,
+        fields: str = "data",
+    ):
+        """Pairs the files by name and compares their sizes.
+
+        Args:
+            images: Folder of pictures.
+            alphas: Folder of their alphas.
+            foregrounds: Folder of their straight foreground colours, where on file.
+            trimaps: Folder of their trimaps, where on file.
+            fields: The group of the configuration that names the folders, for messages.
+        """
+        super().__init__(list_pictures(images, f"{fields}.images"))
+        self.alphas = self._partners(alphas, f"{fields}.alphas")
+        self.foregrounds = foregrounds and self._partners(foregrounds, f"{fields}.foregrounds")
+        self.trimaps = trimaps and self._partners(trimaps, f"{fields}.trimaps")
+        self.has_trimaps = bool(self.trimaps)
+        warn_of_binary_alphas([read_grey(path) for path in _sample(self.alphas)], alphas)
+
+    def _partners(self, folder: pathlib.Path, field: str) -> list[pathlib.Path]:
+        partners = pair_by_stem(self.files, list_pictures(folder, field), field)
+        _sizes_agree(self.files, partners)
+        return partners
+
+    def __getitem__(self, index: int) -> Record:
+        record = {
+            "image": read_colour(self.files[index]),
+            "alpha": read_grey(self.alphas[index]),
+            "index": index,
+            "name": self.name(index),
+        }
+        if self.foregrounds:
+            record["foreground"] = read_colour(self.foregrounds[index])
+        if self.trimaps:
+            record["trimap"] = read_grey(self.trimaps[index])
+        return record
+
+
+class CutoutFolder(_Folder):
+    """A folder of RGBA cut-outs with straight colours."""
+
+    def __init__(self, folder: pathlib.Path):
+        super().__init__(list_pictures(folder, "data.cutouts"))
+        warn_of_binary_alphas([read_cutout(path)[1] for path in _sample(self.files)], folder)
+
+    def __getitem__(self, index: int) -> Record:
+        foreground, alpha = read_cutout(self.files[index])
+        name = self.name(index)
+        return {"foreground": foreground, "alpha": alpha, "index": index, "name": name}
+
+
+class Cached:
+    """Keeps every row of a source in memory once it has been read."""
+
+    def __init__(self, source: Any):
+        self.source = source
+        self._rows: dict[int, Record] = {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        if index not in self._rows:
+            self._rows[index] = self.source[index]
+        return dict(self._rows[index])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "source":  # unpickling asks before they are there
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "_rows": {}}  # a worker starts with nothing kept
+
+
+def _sample(files: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    rows = np.unique(np.linspace(0, len(files) - 1, min(len(files), BINARY_SAMPLE)).astype(int))
+    return [files[row] for row in rows]
+
+
+def warn_of_binary_alphas(alphas: Sequence[np.ndarray], folder: pathlib.Path) -> None:
+    """Warns where alphas hold nothing between 0 and 255: masks, not mattes."""
+    binary = sum(not ((alpha > 0) & (alpha < 255)).any() for alpha in alphas)
+    if binary:
+        print(
+            f"warning: {binary} of {len(alphas)} alphas looked at in {folder} "
+            f"({100 * binary / len(alphas):.0f} %) are binary: masks, not mattes",
+            file=sys.stderr,
+        )

@@ -1,0 +1,117 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from jaxmatte.data import sources
+from jaxmatte.errors import UserError
+from tests.data import folders
+
+
+def pairs(root):
+    return sources.PairFolder(root / "AM-2k/train/original", root / "AM-2k/train/mask")
+
+
+def test_pairs_come_in_order_of_their_names(tmp_path):
+    source = pairs(folders.am2k(tmp_path))
+    assert len(source) == 4
+    assert [source.name(i) for i in range(4)] == [f"m_{i:08d}.jpg" for i in range(4)]
+    record = source[2]
+    assert record["image"].shape == (96, 128, 3)
+    assert record["index"] == 2
+    np.testing.assert_array_equal(record["alpha"], folders.matte(96, 128))
+    difference = record["image"].astype(int) - folders.picture(2, 96, 128)
+    assert np.abs(difference).mean() < 3  # JPEG
+
+
+def test_cutouts_keep_colours_and_alpha_apart(tmp_path):
+    rgba = np.dstack([folders.picture(1, 40, 50), folders.matte(40, 50)])
+    folders.write(tmp_path / "a.png", rgba)
+    record = sources.CutoutFolder(tmp_path)[0]
+    np.testing.assert_array_equal(record["foreground"], rgba[..., :3])
+    np.testing.assert_array_equal(record["alpha"], rgba[..., 3])
+
+
+def test_sixteen_bit_and_three_channel_alphas_read_as_bytes(tmp_path):
+    alpha = folders.matte(20, 30)
+    folders.write(tmp_path / "a.png", alpha.astype(np.uint16) * 257)
+    folders.write(tmp_path / "b.png", np.repeat(alpha[..., None], 3, axis=2))
+    for name in ("a.png", "b.png"):
+        np.testing.assert_array_equal(sources.read_grey(tmp_path / name), alpha)
+
+
+def test_a_missing_folder_says_what_is_there(tmp_path):
+    folders.am2k(tmp_path)
+    with pytest.raises(UserError, match=r"config.data.alphas.*holds: mask, original"):
+        sources.list_pictures(tmp_path / "AM-2k/train/masks", "data.alphas")
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UserError, match=r"images .*holds no pictures"):
+        sources.list_pictures(tmp_path / "images", "data.images")
+
+
+def test_pictures_without_partner_are_named(tmp_path):
+    folders.am2k(tmp_path)
+    (tmp_path / "AM-2k/train/mask/m_00000001.png").unlink()
+    with pytest.raises(UserError, match=r"1 of 4 .*m_00000001.jpg"):
+        pairs(tmp_path)
+
+
+def test_unequal_sizes_are_named(tmp_path):
+    folders.am2k(tmp_path)
+    folders.write(tmp_path / "AM-2k/train/mask/m_00000003.png", folders.matte(90, 128))
+    with pytest.raises(UserError, match=r"m_00000003.jpg is 128x96, m_00000003.png 128x90"):
+        pairs(tmp_path)
+
+
+def test_a_picture_that_does_not_decode_is_named(tmp_path):
+    source = pairs(folders.am2k(tmp_path))
+    path = tmp_path / "AM-2k/train/original/m_00000001.jpg"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match=r"cannot decode .*m_00000001.jpg"):
+        source[1]
+
+
+def test_binary_alphas_are_warned_of_with_their_share(tmp_path, capsys):
+    folders.am2k(tmp_path)
+    folders.write(
+        tmp_path / "AM-2k/train/mask/m_00000000.png", (folders.matte(96, 128) > 99) * np.uint8(255)
+    )
+    pairs(tmp_path)
+    assert "1 of 4 alphas" in (warning := capsys.readouterr().err)
+    assert "25 %" in warning
+
+
+def test_no_warning_for_mattes(tmp_path, capsys):
+    pairs(folders.am2k(tmp_path))
+    assert capsys.readouterr().err == ""
+
+
+def test_fingerprint_follows_the_names(tmp_path):
+    before = pairs(folders.am2k(tmp_path)).fingerprint
+    assert before == pairs(tmp_path).fingerprint
+    folders.am2k(tmp_path, count=5)
+    assert pairs(tmp_path).fingerprint != before
+
+
+def test_cached_reads_each_row_once_and_travels_to_workers_empty(tmp_path):
+    class Counting(sources.PictureFolder):
+        reads = 0
+
+        def __getitem__(self, index):
+            self.reads += 1
+            return super().__getitem__(index)
+
+    counted = Counting(folders.backgrounds(tmp_path) / "BG-20k/train", "data.backgrounds")
+    cached = sources.Cached(counted)
+    first, again = cached[1], cached[1]
+    assert counted.reads == 1
+    np.testing.assert_array_equal(first["background"], again["background"])
+    again["background"] = None  # a record belongs to whoever asked for it
+    assert cached[1]["background"] is not None
+    assert cached.name(1) == "h_00000001.jpg"
+    plain = sources.Cached(sources.PictureFolder(tmp_path / "BG-20k/train", "data.backgrounds"))
+    plain[0]
+    assert len(pickle.dumps(plain)) < 20_000
