@@ -1,0 +1,133 @@
+"""The steps, pure: what one batch does to the state, and what a batch scores.
+
+Nothing here knows of devices. `axis_name` is set where a step runs once per replica; then the
+replicas' totals and weights meet before they are divided, because a mean of masked means is not
+the mean.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from jaxmatte.engine.state import TrainState
+from jaxmatte.metrics import matting
+
+Batch = dict[str, jax.Array]
+Terms = dict[str, tuple[jax.Array, jax.Array]]
+Objective = Callable[[dict[str, jax.Array], dict[str, Any]], Terms]
+Rule = Callable[[Callable[[jax.Array], dict[str, jax.Array]], jax.Array], jax.Array]
+
+
+def decode(batch: Batch) -> Batch:
+    """Turns the loader's uint8 into 0..1; a trimap's 128 becomes exactly one half."""
+    decoded = {}
+    for name, value in batch.items():
+        if value.dtype == jnp.uint8:
+            scaled = value.astype(jnp.float32) / 255.0
+            value = jnp.where(value == 128, 0.5, scaled) if name == "trimap" else scaled
+        decoded[name] = value
+    return decoded
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: nn.Module,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    ema: float = 0.0,
+    axis_name: str | None = None,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update.
+
+    Args:
+        state: The state before.
+        batch: Arrays [B, ...]; under `axis_name`, this replica's share.
+        model: Gives the outputs.
+        objective: Gives `{term: (total, weight)}`; the loss is the sum of total / weight.
+        optimizer: Turns gradients into updates.
+        ema: Decay of the averaged parameters, where the state has them.
+        axis_name: The axis that the replicas share, or None where the program is global.
+
+    Returns:
+        The state after, and scalars: `loss`, every term, and `gradient_norm`.
+    """
+    replicas = jax.lax.axis_size(axis_name) if axis_name else 1
+    batch = decode(batch)
+    given = {**batch, "replicas": replicas}
+    key = jax.random.fold_in(state.key, state.step)
+    if axis_name:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+    def loss_of(params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
+        outputs, updates = model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            *(batch[name] for name in model.inputs),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        terms = _divide(objective(outputs, given), axis_name)
+        return sum(terms.values(), start=jnp.zeros(())), (terms, updates.get("batch_stats", {}))
+
+    (loss, (terms, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    if axis_name:
+        gradient, loss, terms = jax.lax.psum((gradient, loss, terms), axis_name)
+        batch_stats = jax.lax.pmean(batch_stats, axis_name)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    averaged = state.ema
+    if averaged is not None:
+        averaged = optax.incremental_update(params, averaged, 1.0 - ema)
+    after = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        examples_seen=state.examples_seen + replicas * batch["mask"].shape[0],
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        ema=averaged,
+    )
+    return after, {"loss": loss, **terms, "gradient_norm": optax.tree.norm(gradient)}
+
+
+def _divide(terms: Terms, axis_name: str | None) -> dict[str, jax.Array]:
+    """Each term's share of the loss: this replica's total over everybody's weight."""
+    weights = {name: weight for name, (_, weight) in terms.items()}
+    if axis_name:
+        weights = jax.lax.psum(weights, axis_name)
+    return {
+        name: jnp.where(
+            weights[name] > 0, total / jnp.where(weights[name] > 0, weights[name], 1), 0
+        )
+        for name, (total, _) in terms.items()
+    }
+
+
+def predict_step(state: TrainState, batch: Batch, *, model: nn.Module, rule: Rule) -> jax.Array:
+    """Mattes [B,H,W,1] in 0..1, by a test-time rule."""
+    batch = decode(batch)
+    rest = tuple(batch[name] for name in model.inputs[1:])
+
+    def predict(image: jax.Array) -> dict[str, jax.Array]:
+        outputs: Any = model.apply(state.variables, image, *rest, train=False)
+        return outputs
+
+    return rule(predict, batch["image"])
+
+
+def eval_step(
+    state: TrainState, batch: Batch, *, model: nn.Module, rule: Rule, protocol: str
+) -> dict[str, jax.Array]:
+    """Scores of each example [B]; padded rows hold numbers too, which the mask takes out."""
+    alpha = predict_step(state, batch, model=model, rule=rule)
+    batch = decode(batch)
+    return matting.per_example(
+        alpha, batch["alpha"], batch.get("trimap"), batch["size"], protocol=protocol
+    )
