@@ -1,0 +1,223 @@
+"""Whole runs in real processes: they end, go on, are killed, and agree with each other."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from jaxmatte.engine.checkpoint import FOLDER
+from tests import tiny
+
+POD = (str(tiny.ROOT / "launch/local_pod.sh"), "2")
+
+
+def saved(workdir, step):
+    """Every leaf of a checkpoint's state, as numbers, and its record."""
+    folder = workdir / FOLDER / str(step)
+    with ocp.PyTreeCheckpointer() as reader:
+        tree = reader.restore(folder / "state", args=ocp.args.PyTreeRestore())
+    leaves = {jax.tree_util.keystr(k): v for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+    leaves = {
+        k: np.asarray(jax.random.key_data(v))
+        if jax.dtypes.issubdtype(v.dtype, jax.dtypes.prng_key)
+        else np.asarray(v)
+        for k, v in leaves.items()
+    }
+    return leaves, json.loads((folder / "record" / "metadata").read_text())
+
+
+def steps_of(workdir):
+    return sorted(int(p.name) for p in (workdir / FOLDER).iterdir() if p.name.isdigit())
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same(one, other, step=6, tolerance=0.0):
+    (leaves, record), (others, other_record) = saved(one, step), saved(other, step)
+    assert leaves.keys() == others.keys()
+    assert record["examples_seen"] == other_record["examples_seen"]
+    assert record["fingerprint"] == other_record["fingerprint"]
+    for name, value in leaves.items():
+        difference = np.abs(value.astype(np.float64) - others[name].astype(np.float64)).max()
+        assert difference <= tolerance, f"{name} differs by {difference}"
+
+
+@pytest.fixture(name="whole", scope="module")
+def _whole(tmp_path_factory):
+    """Six steps without a break."""
+    workdir = tmp_path_factory.mktemp("whole")
+    done = tiny.run(tiny.arguments(workdir))
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def test_a_run_leaves_all_that_it_promises(whole):
+    workdir, done = whole
+    assert done.stderr == ""
+    last = done.stdout.strip().splitlines()[-1]
+    for part in ("done", "MAD[gfm, whole]", "pictures", "checkpoints", "metrics.jsonl"):
+        assert part in last
+    assert str(workdir) in last
+    assert steps_of(workdir) == [3, 6]
+    assert (workdir / "pictures/validation_0000006.png").stat().st_size > 1000
+    assert json.loads((workdir / "config.json").read_text())["train"]["total"] == "6 steps"
+    (environment,) = json.loads((workdir / "environment.json").read_text())
+    assert environment["packages"]["jax"]
+    assert len(environment["commit"] or "") >= 40
+    assert [line["step"] for line in lines(workdir) if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
+    table = (workdir / "evaluations/step_0000006.csv").read_text().splitlines()
+    assert len(table) == 1 + 4
+    assert table[0] == "index,name,SAD[gfm, whole],MSE[gfm, whole],MAD[gfm, whole]"
+
+
+def test_the_same_command_again_finds_everything_done(whole):
+    workdir, first = whole
+    before = lines(workdir)
+    done = tiny.run(tiny.arguments(workdir))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == first.stdout.strip().splitlines()[-1]
+    assert [line["step"] for line in lines(workdir) if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert len(before) == len(lines(workdir))
+
+
+def test_measuring_gives_the_numbers_of_the_training(whole):
+    workdir, _ = whole
+    done = tiny.run([*tiny.arguments(workdir, evaluation__checkpoint="last"), "--mode=eval"])
+    assert done.returncode == 0, done.stderr
+    found = json.loads((workdir / "evaluations/last_0000006.json").read_text())
+    during = json.loads((workdir / "evaluations/step_0000006.json").read_text())
+    assert found.keys() == during.keys()
+    for name, value in during.items():
+        assert found[name] == pytest.approx(value, rel=1e-6)
+
+
+DEADLY = """
+import os, signal, sys, threading, time
+from jaxmatte import main, train
+draw = train.Run._draw
+def deadly(self, batches, now, step, checkpoints, *rest):
+    if step == {step}:
+        {moment}
+    return draw(self, batches, now, step, checkpoints, *rest)
+train.Run._draw = deadly
+main.run()
+"""
+AFTER_SAVING = "checkpoints.wait(); os.kill(os.getpid(), signal.SIGKILL)"
+WHILE_SAVING = """
+        while checkpoints.folder.exists():
+            if any(p.is_file() for p in checkpoints.folder.glob("4.*/state*/**/*")):
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.0005)
+"""
+
+
+@pytest.mark.parametrize(
+    ("every", "step", "moment", "left"), [(3, 4, AFTER_SAVING, 3), (2, 4, WHILE_SAVING, 2)]
+)
+def test_killed_and_started_again_equals_never_killed(whole, tmp_path, every, step, moment, left):
+    flags = tiny.arguments(tmp_path, checkpoint__every=f"{every} steps")
+    program = DEADLY.format(step=step, moment=moment)
+    killed = tiny.run(flags, command=(sys.executable, "-c", program))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert steps_of(tmp_path)[-1] == left
+    if moment is WHILE_SAVING:
+        assert any(p.name.startswith("4.") for p in (tmp_path / FOLDER).iterdir())
+    done = tiny.run(flags)
+    assert done.returncode == 0, done.stderr
+    assert f"going on from step {left}" in done.stdout
+    assert_same(whole[0], tmp_path)
+    trained = [line["step"] for line in lines(tmp_path) if "train/loss" in line]
+    assert trained == [1, 2, 3, 4, 5, 6]
+    for expected, found in zip(lines(whole[0]), lines(tmp_path), strict=False):
+        if expected["step"] == 6 and "train/loss" in expected:
+            assert found == expected
+
+
+def wait_for_step(process, workdir, step, seconds=300):
+    """Until a line of that step is on the disk."""
+    end = time.time() + seconds
+    while time.time() < end and process.poll() is None:
+        if (workdir / "metrics.jsonl").exists() and any(
+            line["step"] >= step for line in lines(workdir)
+        ):
+            return
+        time.sleep(0.02)
+    raise AssertionError(process.communicate(timeout=5))
+
+
+def test_sigterm_saves_and_leaves_with_zero(tmp_path):
+    flags = tiny.arguments(
+        tmp_path,
+        train__total="4000 steps",
+        evaluation__every="4000 steps",
+        checkpoint__every="4000 steps",
+    )
+    process = tiny.start(flags)
+    wait_for_step(process, tmp_path, 2)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "stopped by a signal" in out.splitlines()[-1]
+    (step,) = steps_of(tmp_path)
+    assert f"step {step} is saved" in out.splitlines()[-1]
+    assert saved(tmp_path, step)[1]["examples_seen"] == 4 * step
+
+
+def pod(flags, devices=1, **extra):
+    return tiny.run(flags, command=POD, env={"DEVICES": str(devices)}, **extra)
+
+
+def test_two_processes_train_as_one_and_go_on_from_its_checkpoint(tmp_path):
+    # SGD: Adam turns a gradient that is rounding noise into a step of full length.
+    changes = {"optimizer__name": "sgd", "optimizer__learning_rate": 0.01}
+    one, two, turns = tmp_path / "one", tmp_path / "two", tmp_path / "turns"
+    done = tiny.run(tiny.arguments(one, **changes))
+    assert done.returncode == 0, done.stderr
+    done = pod(tiny.arguments(two, **changes))
+    assert done.returncode == 0, done.stderr
+    assert "in 2 process(es)" in done.stdout
+    assert done.stdout.count("done:") == 1
+    assert_same(one, two, tolerance=1e-5)
+    # Three steps by one process, three more by two.
+    killed = tiny.run(
+        tiny.arguments(turns, **changes),
+        command=(sys.executable, "-c", DEADLY.format(step=4, moment=AFTER_SAVING)),
+    )
+    assert killed.returncode == -signal.SIGKILL
+    done = pod(tiny.arguments(turns, **changes))
+    assert done.returncode == 0, done.stderr
+    assert "going on from step 3" in done.stdout
+    assert_same(one, turns, tolerance=1e-5)
+
+
+def test_two_processes_equal_one_with_two_devices_under_adam(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert tiny.run(tiny.arguments(one), devices=2).returncode == 0
+    assert pod(tiny.arguments(two)).returncode == 0
+    assert_same(one, two, tolerance=1e-5)
+
+
+def test_sigterm_to_one_of_two_processes_saves_and_ends_both(tmp_path):
+    flags = tiny.arguments(
+        tmp_path,
+        train__total="4000 steps",
+        evaluation__every="4000 steps",
+        checkpoint__every="4000 steps",
+    )
+    process = tiny.start(flags, command=POD)
+    wait_for_step(process, tmp_path, 2)
+    children = [int(p) for p in os.popen(f"pgrep -P {process.pid}").read().split()]
+    assert len(children) == 2
+    os.kill(children[1], signal.SIGTERM)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "stopped by a signal" in out
+    assert len(steps_of(tmp_path)) == 1
