@@ -65,6 +65,7 @@ def _data() -> ml_collections.ConfigDict:
             },
             "compose": {
                 "route": "none",  # none | blend | rssn
+                "share": 1.0,  # of the examples that are composed; the others are as photographed
                 "backgrounds_per_foreground": 5,
                 "pairing": "random",  # random (anew each epoch) | fixed (i-th with i-th)
                 "denoise": 0.5,  # rssn: probability of the denoised pair, where on file

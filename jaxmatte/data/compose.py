@@ -58,6 +58,8 @@ def fit(background: np.ndarray, shape: tuple[int, int], window: Window) -> np.nd
     Returns:
         [h,w,3] float32.
     """
+    if background.shape[:2] == shape:
+        return background[window].astype(np.float32)
     rows, used_rows = _part(background.shape[0], shape[0], window[0])
     columns, used_columns = _part(background.shape[1], shape[1], window[1])
     pixels = background[used_rows, used_columns].astype(np.float32)

@@ -33,6 +33,8 @@ class Examples:
             raise UserError(
                 f"data.foreground={config.foreground!r}; there are: {', '.join(FOREGROUNDS)}"
             )
+        if config.cutouts and (config.compose.route == "none" or config.compose.share < 1):
+            raise UserError("data.cutouts have no background of their own: set data.compose.route")
         self.config = config
         self.backgrounds = backgrounds
         self.root = root
@@ -66,7 +68,7 @@ class Examples:
     ) -> dict[str, np.ndarray]:
         """Image, foreground and background within the window."""
         route = self.config.compose.route
-        if route == "none":
+        if route == "none" or rng.random() >= self.config.compose.share:
             return self._as_photographed(record, window)
         shape = record["alpha"].shape
         drawn = compose.draw(rng, self.config.compose) if route == "rssn" else compose.Draw()

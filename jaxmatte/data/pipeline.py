@@ -176,8 +176,6 @@ def open_training(config: ConfigDict, seed: int) -> TrainingData:
             )
     else:
         raise UserError(f"data.source={config.source!r}; there are: studio, folder")
-    if not composed and config.cutouts:
-        raise UserError("data.cutouts have no background of their own: set data.compose.route")
     copies = config.compose.backgrounds_per_foreground if composed else 1
     examples = Examples(config, backgrounds, root)
     return TrainingData(source, examples, copies=copies, seed=seed)

@@ -69,10 +69,17 @@ def read_cutout(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _decoded(path: pathlib.Path, flags: int) -> np.ndarray:
-    pixels = cv2.imread(str(path), flags)
+    content = path.read_bytes()
+    whole = content and not _is_cut_off(content)
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if whole else None
     if pixels is None:
         raise UserError(f"cannot decode {path}; mend the file or take it out of its folder")
     return pixels
+
+
+def _is_cut_off(content: bytes) -> bool:
+    """Whether a JPEG ends before its end marker: OpenCV would make the rest up in grey."""
+    return content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
 def list_pictures(folder: pathlib.Path, field: str) -> list[pathlib.Path]:

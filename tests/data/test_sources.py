@@ -66,10 +66,12 @@ def test_unequal_sizes_are_named(tmp_path):
         pairs(tmp_path)
 
 
-def test_a_picture_that_does_not_decode_is_named(tmp_path):
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.99])
+def test_a_picture_that_does_not_decode_is_named(tmp_path, share):
     source = pairs(folders.am2k(tmp_path))
     path = tmp_path / "AM-2k/train/original/m_00000001.jpg"
-    path.write_bytes(path.read_bytes()[:60])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(UserError, match=r"cannot decode .*m_00000001.jpg"):
         source[1]
 
