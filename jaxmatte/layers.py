@@ -52,7 +52,7 @@ class Conv(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, bias_learns: bool = True) -> jax.Array:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
         size = self.kernel_size
         fan_in = size * size * x.shape[-1]
@@ -69,6 +69,7 @@ class Conv(nn.Module):
         )
         if self.use_bias:
             bias = self.param("bias", uniform_fan_in(fan_in), (self.features,))
+            bias = bias if bias_learns else lax.stop_gradient(bias)
             y += bias.astype(self.dtype)
         return y
 
@@ -137,7 +138,7 @@ class ConvNormRelu(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
-        x = Conv(
+        conv = Conv(
             self.features,
             self.kernel_size,
             self.stride,
@@ -146,7 +147,10 @@ class ConvNormRelu(nn.Module):
             self.kernel_init,
             self.dtype,
             name="conv",
-        )(x)
+        )
+        # A batch's own mean takes the bias out again: its gradient is zero but for rounding, and
+        # Adam would make full steps of the rounding.
+        x = conv(x, bias_learns=not train)
         x = BatchNorm(axis_name=self.bn_axis, dtype=self.dtype, name="norm")(x, train)
         return nn.relu(x) if self.relu else x
 

@@ -86,6 +86,7 @@ class Run:
             )
         )
         self.pending: Pending | None = None
+        self.refused = False  # whether the numbers of a step were not finite
         self.evaluation: evaluate.Evaluation | None = None
 
     def _schedule(self) -> optax.Schedule:
@@ -132,24 +133,36 @@ class Run:
         batches = self._batches(int(now.examples_seen))
         active, batch_size = is_main(), self.config.train.batch
         progress = Progress(total, first, batch_size, active=active, every=self.plan.log)
-        step, stopped = first, False
+        step, saved = first, first
         try:
             while True:
-                stopped = stop.agreed(step) or stopped
-                metrics = self._evaluate(now, step, writer, progress, stop)
-                stopped = stopped or (stop.asked and self.parallel.processes == 1)
-                if step % self.plan.save == 0 or step == total or stopped:
+                stopped = stop.agreed(step)
+                due = step % self.plan.evaluate == 0 or step == total
+                metrics = {}
+                if due and step and not stopped:
                     self._write_pending(writer, progress, checkpoints)
-                    self._save(now, step, checkpoints, metrics, first)
-                    progress.pause()
+                    metrics = self._evaluate(now, step, writer, stop)
+                    stopped = stop.asked and not metrics
+                if (step % self.plan.save == 0 or step == total or stopped) and step > saved:
+                    self._write_pending(writer, progress, checkpoints)
+                    self._save(now, step, checkpoints, metrics)
+                    saved = step
+                progress.pause()
                 if step == total or stopped:
                     return step == total
-                batch = self._draw(batches, now, step, checkpoints, writer, progress)
+                batch = next(batches)
                 index = batch["index"]
                 now, scalars = self.step(now, batch)
                 self._write_pending(writer, progress, checkpoints)
                 step += 1
                 self.pending = Pending(step, scalars, index)
+        except UserError:
+            # Bad data end the run, but nothing that was learned is lost. (Several processes
+            # save together or not at all, and the others know nothing of this.)
+            if step > saved and self.parallel.processes == 1 and not self.refused:
+                self._write_pending(writer, progress, checkpoints)
+                self._save(now, step, checkpoints, {})
+            raise
         finally:
             progress.close()
 
@@ -167,18 +180,14 @@ class Run:
         return self.parallel.prefetch(batches)
 
     def _evaluate(
-        self, now: TrainState, step: int, writer: Writer, progress: Progress, stop: StopSignal
+        self, now: TrainState, step: int, writer: Writer, stop: StopSignal
     ) -> dict[str, float]:
-        """Evaluates where it is due; the metrics of just this state, or none."""
-        due = step % self.plan.evaluate == 0 or step == self.plan.total
-        if not due or step == 0 or stop.asked:
-            return {}
+        """The metrics of this state; none where a signal came meanwhile."""
         found = self.evaluator.run(self.parallel.globally(now), stop)
-        progress.pause()
         if found is None:
             return {}
         self.evaluation = found
-        writer.scalars(step, found.means, prefix=f"{found.set_name}")
+        writer.scalars(step, found.means, prefix="evaluation")
         picture = writer.picture(step, found.picture, "validation")
         writer.say(f"step {step}: {found.line()}; pictures: {picture}")
         if is_main():
@@ -186,34 +195,10 @@ class Run:
         return found.means
 
     def _save(
-        self,
-        now: TrainState,
-        step: int,
-        checkpoints: Checkpoints,
-        metrics: dict[str, float],
-        first: int,
+        self, now: TrainState, step: int, checkpoints: Checkpoints, metrics: dict[str, float]
     ) -> None:
-        if step == 0 or step == first:
-            return  # nothing to save, or nothing new
         position = Position(int(now.examples_seen), self.data.fingerprint)
         checkpoints.save(step, self.parallel.globally(now), position, metrics)
-
-    def _draw(
-        self,
-        batches: Iterator[dict[str, jax.Array]],
-        now: TrainState,
-        step: int,
-        checkpoints: Checkpoints,
-        writer: Writer,
-        progress: Progress,
-    ) -> dict[str, jax.Array]:
-        """The next batch; bad data end the run, but nothing that was learned is lost."""
-        try:
-            return next(batches)
-        except UserError:
-            self._write_pending(writer, progress, checkpoints)
-            self._save(now, step, checkpoints, {}, first=0)
-            raise
 
     def _write_pending(self, writer: Writer, progress: Progress, checkpoints: Checkpoints) -> None:
         """Fetches, checks and writes the numbers of the step before."""
@@ -234,6 +219,7 @@ class Run:
         self, step: int, wrong: list[str], index: jax.Array, checkpoints: Checkpoints
     ) -> None:
         """Stops at numbers that are not finite; the last checkpoint is from before them."""
+        self.refused = True
         checkpoints.wait()
         newest = checkpoints.latest()
         kept = checkpoints.path(newest) if newest is not None else "none yet"
@@ -331,8 +317,10 @@ def _opening(run: Run, now: TrainState) -> str:
 def _closing(run: Run, checkpoints: Checkpoints, finished: bool) -> str:
     """The last line, which says where everything is."""
     if not finished:
+        step = checkpoints.latest()
+        kept = "before the first step" if step is None else f"step {step} is saved"
         return (
-            f"stopped by a signal; step {checkpoints.latest()} is saved in {run.path}/{FOLDER}: "
+            f"stopped by a signal; {kept} in {run.path}/{FOLDER}: "
             "the same command goes on from there"
         )
     found = f"{run.evaluation.line()}; " if run.evaluation else ""

@@ -151,7 +151,7 @@ def test_a_directory_of_another_run_names_the_fields(tmp_path):
     with pytest.raises(UserError) as caught:
         train(other, tmp_path / "run")
     told = str(caught.value)
-    assert "optimizer.learning_rate: 0.001 there, 0.5 here" in told
+    assert "optimizer.learning_rate: 0.002 there, 0.5 here" in told
     assert "seed: 0 there, 7 here" in told
     assert "log.every" not in told  # that may change
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [

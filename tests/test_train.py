@@ -21,14 +21,12 @@ def saved(workdir, step):
     """Every leaf of a checkpoint's state, as numbers, and its record."""
     folder = workdir / FOLDER / str(step)
     with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.restore(folder / "state", args=ocp.args.PyTreeRestore())
+        shapes = reader.metadata(folder / "state").item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        arguments = ocp.args.PyTreeRestore(restore_args=as_numpy)
+        tree = reader.restore(folder / "state", args=arguments)
     leaves = {jax.tree_util.keystr(k): v for k, v in jax.tree_util.tree_leaves_with_path(tree)}
-    leaves = {
-        k: np.asarray(jax.random.key_data(v))
-        if jax.dtypes.issubdtype(v.dtype, jax.dtypes.prng_key)
-        else np.asarray(v)
-        for k, v in leaves.items()
-    }
+    leaves = {name: np.asarray(value) for name, value in leaves.items()}
     return leaves, json.loads((folder / "record" / "metadata").read_text())
 
 
@@ -41,13 +39,15 @@ def lines(workdir):
 
 
 def assert_same(one, other, step=6, tolerance=0.0):
+    """Compares checkpoints: every leaf to the bit, or the parameters within a tolerance."""
     (leaves, record), (others, other_record) = saved(one, step), saved(other, step)
     assert leaves.keys() == others.keys()
     assert record["examples_seen"] == other_record["examples_seen"]
     assert record["fingerprint"] == other_record["fingerprint"]
     for name, value in leaves.items():
-        difference = np.abs(value.astype(np.float64) - others[name].astype(np.float64)).max()
-        assert difference <= tolerance, f"{name} differs by {difference}"
+        if not tolerance or name.startswith("['params']"):
+            difference = np.abs(value.astype(np.float64) - others[name].astype(np.float64)).max()
+            assert difference <= tolerance, f"{name} differs by {difference}"
 
 
 @pytest.fixture(name="whole", scope="module")
@@ -75,7 +75,7 @@ def test_a_run_leaves_all_that_it_promises(whole):
     assert [line["step"] for line in lines(workdir) if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
     table = (workdir / "evaluations/step_0000006.csv").read_text().splitlines()
     assert len(table) == 1 + 4
-    assert table[0] == "index,name,SAD[gfm, whole],MSE[gfm, whole],MAD[gfm, whole]"
+    assert table[0] == 'index,name,"SAD[gfm, whole]","MSE[gfm, whole]","MAD[gfm, whole]"'
 
 
 def test_the_same_command_again_finds_everything_done(whole):
@@ -96,39 +96,48 @@ def test_measuring_gives_the_numbers_of_the_training(whole):
     during = json.loads((workdir / "evaluations/step_0000006.json").read_text())
     assert found.keys() == during.keys()
     for name, value in during.items():
-        assert found[name] == pytest.approx(value, rel=1e-6)
+        assert found[name] == (value if name == "set" else pytest.approx(value, rel=1e-6))
 
 
-DEADLY = """
-import os, signal, sys, threading, time
+# Kills itself in step 5, when step 4 is done and everything before is on the disk.
+KILLED_LATER = """
+import os, signal
 from jaxmatte import main, train
-draw = train.Run._draw
-def deadly(self, batches, now, step, checkpoints, *rest):
-    if step == {step}:
-        {moment}
-    return draw(self, batches, now, step, checkpoints, *rest)
-train.Run._draw = deadly
+write = train.Run._write_pending
+def deadly(self, writer, progress, checkpoints):
+    if self.pending is not None and self.pending.step == 4:
+        checkpoints.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, writer, progress, checkpoints)
+train.Run._write_pending = deadly
 main.run()
 """
-AFTER_SAVING = "checkpoints.wait(); os.kill(os.getpid(), signal.SIGKILL)"
-WHILE_SAVING = """
-        while checkpoints.folder.exists():
-            if any(p.is_file() for p in checkpoints.folder.glob("4.*/state*/**/*")):
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(0.0005)
+# Kills itself while the checkpoint of step 4 is being written.
+KILLED_WRITING = """
+import os, signal, time
+from jaxmatte import main, train
+save = train.Run._save
+def deadly(self, now, step, checkpoints, metrics):
+    save(self, now, step, checkpoints, metrics)
+    while step == 4:
+        if any(path.is_file() for path in checkpoints.folder.glob("4.*/state*/**/*")):
+            os.kill(os.getpid(), signal.SIGKILL)
+        assert not checkpoints.path(4).exists(), "it was too fast to be caught writing"
+        time.sleep(0.0002)
+train.Run._save = deadly
+main.run()
 """
 
 
 @pytest.mark.parametrize(
-    ("every", "step", "moment", "left"), [(3, 4, AFTER_SAVING, 3), (2, 4, WHILE_SAVING, 2)]
+    ("every", "program", "left"), [(3, KILLED_LATER, 3), (2, KILLED_WRITING, 2)], ids=["3+3", "2+4"]
 )
-def test_killed_and_started_again_equals_never_killed(whole, tmp_path, every, step, moment, left):
+def test_killed_and_started_again_equals_never_killed(whole, tmp_path, every, program, left):
     flags = tiny.arguments(tmp_path, checkpoint__every=f"{every} steps")
-    program = DEADLY.format(step=step, moment=moment)
     killed = tiny.run(flags, command=(sys.executable, "-c", program))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert steps_of(tmp_path)[-1] == left
-    if moment is WHILE_SAVING:
+    if program is KILLED_WRITING:
         assert any(p.name.startswith("4.") for p in (tmp_path / FOLDER).iterdir())
     done = tiny.run(flags)
     assert done.returncode == 0, done.stderr
@@ -136,9 +145,7 @@ def test_killed_and_started_again_equals_never_killed(whole, tmp_path, every, st
     assert_same(whole[0], tmp_path)
     trained = [line["step"] for line in lines(tmp_path) if "train/loss" in line]
     assert trained == [1, 2, 3, 4, 5, 6]
-    for expected, found in zip(lines(whole[0]), lines(tmp_path), strict=False):
-        if expected["step"] == 6 and "train/loss" in expected:
-            assert found == expected
+    assert lines(tmp_path) == lines(whole[0])
 
 
 def wait_for_step(process, workdir, step, seconds=300):
@@ -175,33 +182,27 @@ def pod(flags, devices=1, **extra):
     return tiny.run(flags, command=POD, env={"DEVICES": str(devices)}, **extra)
 
 
-def test_two_processes_train_as_one_and_go_on_from_its_checkpoint(tmp_path):
-    # SGD: Adam turns a gradient that is rounding noise into a step of full length.
-    changes = {"optimizer__name": "sgd", "optimizer__learning_rate": 0.01}
-    one, two, turns = tmp_path / "one", tmp_path / "two", tmp_path / "turns"
-    done = tiny.run(tiny.arguments(one, **changes))
-    assert done.returncode == 0, done.stderr
-    done = pod(tiny.arguments(two, **changes))
+def test_two_processes_equal_one_with_two_devices_to_the_bit(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert tiny.run(tiny.arguments(one), devices=2).returncode == 0
+    done = pod(tiny.arguments(two))
     assert done.returncode == 0, done.stderr
     assert "in 2 process(es)" in done.stdout
     assert done.stdout.count("done:") == 1
-    assert_same(one, two, tolerance=1e-5)
-    # Three steps by one process, three more by two.
-    killed = tiny.run(
-        tiny.arguments(turns, **changes),
-        command=(sys.executable, "-c", DEADLY.format(step=4, moment=AFTER_SAVING)),
-    )
+    assert_same(one, two)
+
+
+def test_two_processes_train_as_one_and_go_on_from_its_checkpoint(tmp_path):
+    # One device adds up in another order than two. The fusion's argmax and Adam's division by the
+    # size of a gradient turn that rounding into steps of full length, so: plain, small steps.
+    changes = {"optimizer__name": "sgd", "optimizer__learning_rate": 1e-4}
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert tiny.run(tiny.arguments(one, **changes)).returncode == 0
+    killed = tiny.run(tiny.arguments(two, **changes), command=(sys.executable, "-c", KILLED_LATER))
     assert killed.returncode == -signal.SIGKILL
-    done = pod(tiny.arguments(turns, **changes))
+    done = pod(tiny.arguments(two, **changes))
     assert done.returncode == 0, done.stderr
     assert "going on from step 3" in done.stdout
-    assert_same(one, turns, tolerance=1e-5)
-
-
-def test_two_processes_equal_one_with_two_devices_under_adam(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert tiny.run(tiny.arguments(one), devices=2).returncode == 0
-    assert pod(tiny.arguments(two)).returncode == 0
     assert_same(one, two, tolerance=1e-5)
 
 

@@ -1,10 +1,11 @@
 """From a source to batches, in an order that does not depend on processes or workers.
 
-Source, seed, shuffle, repeat, random composition, and only then the slice of this process: the
+Source, seed, shuffle, repeat, random composition, and only then the share of this process: the
 random numbers of an example depend on its place in the global order alone, so that one process and
-many draw the same global batches, and one integer, `examples_seen`, says where to go on.
+many draw the same global batches, row for row, and one integer, `examples_seen`, says where to go on.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,8 @@ from jaxmatte.errors import UserError
 
 VERSION = 1  # raised whenever the same seed gives other batches
 PADDING = 32  # heights and widths of evaluation batches are multiples of this
+
+_FOR_EVER = 1 << 40
 
 Batches = Iterator[dict[str, np.ndarray]]
 
@@ -71,8 +74,9 @@ class TrainingData:
         cv2.setNumThreads(0)  # the threads are grain's
         rows = grain.MapDataset.range(len(self)).seed(self.seed).shuffle().repeat()
         examples = rows.random_map(self._example)
-        mine = examples[examples_seen + process :: processes]
+        share = _Share(examples, examples_seen, batch, process, batch // processes)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+        mine = grain.MapDataset.range(_FOR_EVER).map(share)
         dataset = mine.batch(batch // processes, drop_remainder=True).to_iter_dataset(options)
         if workers:
             dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
@@ -80,6 +84,25 @@ class TrainingData:
 
     def _example(self, row: int, rng: np.random.Generator) -> Record:
         return self.examples(self.source[int(row) % len(self.source)], rng)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """A process's rows of every global batch: the `process`-th so many, next to each other.
+
+    Every so-manieth row would do for the content of the batches; but then a device would see other
+    rows in one process than in two, and sums would be rounded differently.
+    """
+
+    examples: grain.MapDataset
+    first: int
+    batch: int
+    process: int
+    rows: int
+
+    def __call__(self, number: int) -> Record:
+        round_, row = divmod(int(number), self.rows)
+        return self.examples[self.first + round_ * self.batch + self.process * self.rows + row]
 
 
 class EvaluationData:

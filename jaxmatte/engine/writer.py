@@ -87,7 +87,10 @@ def _lines_until(path: pathlib.Path, step: int) -> list[str]:
     kept = []
     for line in path.read_text().splitlines(keepends=True):
         try:
-            if json.loads(line)["step"] <= step:
+            values = json.loads(line)
+            trained = any(name.startswith("train/") for name in values)
+            # The evaluation of just this step is made again.
+            if values["step"] < step or (values["step"] == step and trained):
                 kept.append(line)
         except (ValueError, KeyError):
             continue  # the last line of a run that was killed while it wrote
