@@ -2,7 +2,8 @@
 
 Source, seed, shuffle, repeat, random composition, and only then the share of this process: the
 random numbers of an example depend on its place in the global order alone, so that one process and
-many draw the same global batches, row for row, and one integer, `examples_seen`, says where to go on.
+many draw the same global batches, row for row, and one integer, `examples_seen`, says where to go
+on.
 """
 
 import dataclasses
