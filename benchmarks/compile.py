@@ -5,7 +5,6 @@ PYTHONPATH=. python benchmarks/compile.py --config=configs/gfm.py:track=ori --ba
 
 import argparse
 import functools
-import importlib.util
 import pathlib
 import resource
 import time
@@ -16,16 +15,14 @@ import jax.numpy as jnp
 from jaxmatte import papers
 from jaxmatte.engine import optimizer, state, steps
 from jaxmatte.engine.parallel import Parallel
+from jaxmatte.main import load_module
 
 PLANES = ("alpha", "trimap", "dilation", "erosion")
 
 
 def configuration(text):
     path, _, arguments = text.partition(":")
-    spec = importlib.util.spec_from_file_location("config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(arguments)
+    return load_module(path).get_config(arguments)
 
 
 def abstract_batch(rows, side):

@@ -1,6 +1,7 @@
 """The command: `python -m jaxmatte.main --config=configs/gfm.py [--workdir=DIR] [--mode=MODE]`."""
 
 import difflib
+import importlib.util
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -73,12 +74,21 @@ def _load(value: str) -> Any:
     if not pathlib.Path(path).is_file():
         raise UserError(f"no config file {path!r}; there are: {_configs()}")
     try:
-        module = config_flags.config_flags._LoadConfigModule("jaxmatte_config", path)
-        return module.get_config(*([arguments] if ":" in value else []))
+        return load_module(path).get_config(*([arguments] if ":" in value else []))
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{path}: {_first_line(error)}") from error
+
+
+def load_module(path: str) -> Any:
+    """The module in a file, which need not be importable by name."""
+    spec = importlib.util.spec_from_file_location("jaxmatte_config", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _require_field(config: Any, name: str) -> None:

@@ -306,7 +306,8 @@ def _opening(run: Run, now: TrainState) -> str:
     config, plan = run.config, run.plan
     count = parameter_overview.count_parameters(now.params)
     step = int(now.step)
-    went = f"going on from step {step}" if step else "starting"
+    begun = f"starting from {config.init.weights or 'random weights'}"
+    went = f"going on from step {step}" if step else begun
     return (
         f"{config.name}: {count:,} parameters, {len(run.data)} examples an epoch, "
         f"{plan.total} steps of {config.train.batch} on {run.parallel.describe()}; "

@@ -13,6 +13,7 @@ import pytest
 
 from jaxmatte.engine.checkpoint import FOLDER
 from tests import tiny
+from tests.data import folders
 
 POD = (str(tiny.ROOT / "launch/local_pod.sh"), "2")
 
@@ -222,3 +223,33 @@ def test_sigterm_to_one_of_two_processes_saves_and_ends_both(tmp_path):
     assert process.returncode == 0, err
     assert "stopped by a signal" in out
     assert len(steps_of(tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_pmap_over_two_processes_equals_pmap_over_two_devices(tmp_path):
+    changes = {"parallel__mode": "pmap", "model__bn_axis": "data"}
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert tiny.run(tiny.arguments(one, **changes), devices=2).returncode == 0
+    done = pod(tiny.arguments(two, **changes))
+    assert done.returncode == 0, done.stderr
+    assert_same(one, two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["ori,rosta=BT", "comp_coco,rosta=FT", "rssn,rosta=RIM"])
+def test_the_papers_tracks_train_and_are_measured_by_the_papers_rule(tmp_path, variant):
+    changes = {
+        "data__root": folders.whole(tmp_path / "data"),
+        "train__total": "2 steps",
+        "evaluation__every": "2 steps",
+        "checkpoint__every": "2 steps",
+    }
+    config = f"configs/gfm.py:track={variant}"
+    done = tiny.run(tiny.arguments(tmp_path / "run", config, **changes))
+    assert done.returncode == 0, done.stderr
+    assert "starting from random weights" in done.stdout
+    summary = json.loads((tmp_path / "run/evaluations/step_0000002.json").read_text())
+    assert summary["pictures"] == 3
+    assert 0 < summary["MAD[gfm, whole]"] < 1
+    table = (tmp_path / "run/evaluations/step_0000002.csv").read_text().splitlines()
+    assert table[1].startswith("0,m_00000000.jpg,")
