@@ -10,12 +10,22 @@ from jaxmatte.engine import memory
 if sys.argv[1] == "keep":
     assert memory.keep()
 import jax, jax.numpy as jnp
-step = jax.jit(lambda x: jax.lax.fori_loop(0, 2, lambda i, y: jnp.roll(y, 1) + x, x).sum())
-x = jnp.ones(20_000_000)
-step(x).block_until_ready()
+layout = ("NHWC", "HWIO", "NHWC")
+def loss(kernels, x):
+    for kernel in kernels:
+        x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+    return jnp.square(jax.nn.relu(x)).mean()
+def descend(kernels, x):
+    return jax.tree.map(lambda k, g: k - g, kernels, jax.grad(loss)(kernels, x))
+step = jax.jit(descend)
+kernels, x = [jnp.full((3, 3, 16, 16), 0.01)] * 6, jnp.ones((8, 128, 128, 16))
+def run(steps):
+    global kernels
+    for _ in range(steps):
+        kernels = jax.block_until_ready(step(kernels, x))
+run(8)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
-    step(x).block_until_ready()
+run(8)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
