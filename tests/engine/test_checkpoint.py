@@ -93,7 +93,7 @@ def test_a_flipped_bit_is_found_out(tmp_path, parallel, place):
     with Checkpoints(tmp_path, settings(), parallel) as checkpoints:
         checkpoints.save(1, saved, position(1), {})
     files = [path for path in (tmp_path / FOLDER / "1" / "state").rglob("*") if path.is_file()]
-    large = [path for path in files if path.stat().st_size > noise.nbytes // 2]
+    large = [path for path in files if path.stat().st_size > noise.nbytes // 16]
     assert large
     for path in large:
         content = bytearray(path.read_bytes())
