@@ -45,13 +45,21 @@ def base() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
-            "source": "folder",  # studio (built in) | folder
-            "root": "",  # source=folder: the directory below which the names that follow lie
-            "images": "",
+            # studio (built in) | folder | set (of the catalog) | store (prepared) | tfds
+            "source": "folder",
+            "root": "",  # the directory below which all that follows lies
+            "images": "",  # source=folder: folders of files with the same names
             "alphas": "",
             "foregrounds": "",  # straight foreground colours, where they are on file
+            "trimaps": "",
             "cutouts": "",  # RGBA pictures, instead of images + alphas
-            "backgrounds": "",
+            "set": "",  # source=set: a name that `python -m jaxmatte.data list` prints
+            "split": "train",  # source=set, source=tfds
+            "store": "",  # source=store: what `python -m jaxmatte.data prepare` wrote
+            "tfds": "",  # source=tfds: the name of a prepared builder
+            "backgrounds": "",  # a folder of pictures, or a prepared store of them
+            "backgrounds_per_foreground": 1,
+            "pairing": "random",  # random (anew each epoch) | fixed (in order, for ever)
             # Where there is no file of foreground colours: estimate (blur fusion), image (the
             # picture itself), or premultiplied (alpha times the picture, as GFM's code has it).
             "foreground": "estimate",
@@ -63,33 +71,8 @@ def _data() -> ml_collections.ConfigDict:
                 "mode": "mixed",  # natural | composite | mixed
                 "cache": True,  # keep rendered scenes in memory
             },
-            "compose": {
-                "route": "none",  # none | blend | rssn
-                "share": 1.0,  # of the examples that are composed; the others are as photographed
-                "backgrounds_per_foreground": 5,
-                "pairing": "random",  # random (anew each epoch) | fixed (i-th with i-th)
-                "denoise": 0.5,  # rssn: probability of the denoised pair, where on file
-                "denoised_foregrounds": "",
-                "denoised_backgrounds": "",
-                "blur": 0.5,
-                "blur_kernels": (20, 30, 40, 50, 60),
-                "noise": 0.5,
-                "noise_sigma": 10.0,  # on the 0..255 scale
-                "noise_wraps": False,  # True: the uint8 overflow of the released code
-            },
-            "crop": {
-                "sizes": (640, 960, 1280),
-                "fallback": 320,  # used where the drawn size does not fit the picture
-                "unknown": 0.5,  # probability of a corner drawn from the trimap's unknown pixels
-            },
-            "size": 320,  # side of the training picture
-            "flip": 0.5,
-            "labels": {
-                "trimap": 25,  # sizes of the elliptical kernels, in pixels of the whole picture
-                "band": 50,
-                "bands": False,  # also give `dilation` and `erosion`
-                "resized": "clean",  # clean: {0, 128, 255} | released: as bilinear resizing left it
-            },
+            "route": "",  # a module of jaxmatte/data/routes; configs/routes.py gives its fields
+            "broken": "stop",  # at a row that cannot be read: stop | skip (and count)
             "threads": 2,
             "workers": 0,  # processes that read; 0: threads only
             "prefetch": 4,  # batches read ahead
@@ -125,10 +108,13 @@ def _evaluation() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "every": "1 epochs",
-            "split": "validation",  # source=studio: validation | test
-            "images": "",  # source=folder: below data.root
+            "split": "validation",  # source=studio: validation | test; source=set, source=tfds
+            "images": "",  # as in `data`, whose source and root it shares
             "alphas": "",
             "trimaps": "",
+            "set": "",
+            "store": "",
+            "tfds": "",
             "rule": "direct",
             "options": {},  # of the rule; it also sees the fields of the model
             "protocol": "gfm",

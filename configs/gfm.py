@@ -38,7 +38,7 @@ Departs from the released code, with the field that brings the released behaviou
 - numpy's generator was not reseeded per worker: workers repeated their crops. Here every example
   has its own random numbers. There is no switch.
 - Backgrounds are paired at random and anew each epoch, five a foreground. The released code pairs
-  the i-th with the i-th for ever: `data.compose.pairing="fixed"`.
+  the i-th with the i-th for ever: `data.pairing="fixed"`, `data.backgrounds_per_foreground=1`.
 - The foreground is never multiplied by alpha twice. Where there is no file of foreground colours it
   is estimated; the released "easier" option is `data.foreground="premultiplied"`.
 - RSSN's noise is clipped to 0..255. The released uint8 cast wraps: `data.compose.noise_wraps=True`.
@@ -55,7 +55,7 @@ Departs from the released code, with the field that brings the released behaviou
 
 import ml_collections
 
-from configs import common
+from configs import common, routes
 
 ENCODERS = ("r34", "r34_2b", "d121", "r101")
 ROSTAS = ("TT", "FT", "BT", "RIM")
@@ -78,6 +78,7 @@ def get_config(arguments: str = "") -> ml_collections.ConfigDict:
     config.objective.form = "released"  # released | plain
     config.objective.targets = "paper"  # paper | released
     config.objective.rosta = config.model.get_ref("rosta")
+    config.data.update(routes.gfm())
     config.data.labels.bands = options.rosta != "TT"
     if track == "studio":
         _studio(config)
@@ -106,6 +107,8 @@ def _paper(config: ml_collections.ConfigDict, track: str) -> None:
     if track == "rssn":
         config.data.backgrounds = "BG-20k/train"
         config.data.compose.route = "rssn"
+    if track != "ori":
+        config.data.backgrounds_per_foreground = 5
 
 
 def _studio(config: ml_collections.ConfigDict) -> None:
@@ -117,6 +120,7 @@ def _studio(config: ml_collections.ConfigDict) -> None:
     config.data.studio.mode = "natural"
     config.data.compose.route = "blend"
     config.data.compose.share = 0.5
+    config.data.backgrounds_per_foreground = 5
     config.data.crop.sizes = (128, 160)
     config.data.crop.fallback = 128
     config.data.size = 128

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that the person at the terminal can mend."""
+"""What a person at the terminal can mend."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     `jaxmatte.main` prints it and exits with code 2; notebooks see it as it is.
     """
+
+
+class BrokenData(UserError):
+    """A row that cannot be read; training stops at it or passes it over, as the config says."""

@@ -104,7 +104,10 @@ def _require_field(config: Any, name: str) -> None:
 
 def _configs() -> str:
     files = sorted(pathlib.Path("configs").glob("*.py"))
-    return ", ".join(str(f) for f in files if f.stem not in ("__init__", "common")) or "none here"
+    return (
+        ", ".join(str(f) for f in files if f.stem not in ("__init__", "common", "routes"))
+        or "none here"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -87,6 +87,7 @@ class Run:
         )
         self.pending: Pending | None = None
         self.refused = False  # whether the numbers of a step were not finite
+        self.skipped = 0  # broken rows passed over since the start of this process
         self.evaluation: evaluate.Evaluation | None = None
 
     def _schedule(self) -> optax.Schedule:
@@ -211,6 +212,9 @@ class Run:
         if wrong:
             self._refuse(step, wrong, index, checkpoints)
         progress.update(step, values["loss"])
+        self.skipped += int(values.pop("skipped"))
+        if self.skipped:
+            values["skipped"] = self.skipped
         if step % self.plan.log == 0 or step == self.plan.total:
             values["learning_rate"] = float(self.rate(step // self.config.optimizer.accumulate))
             writer.scalars(step, values)
@@ -329,4 +333,5 @@ def _closing(run: Run, checkpoints: Checkpoints, finished: bool) -> str:
         f"done: {found}mattes in {run.path}/{PICTURES}, checkpoints in {run.path}/{FOLDER} "
         f"(best: {checkpoints.best()}, last: {checkpoints.latest()}), numbers in "
         f"{run.path}/{METRICS}"
+        + (f"; {run.skipped} broken rows were passed over (see above)" if run.skipped else "")
     )

@@ -1,7 +1,10 @@
 """What every test shares: eight simulated devices, a warm compilation cache, parsed flags."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 # XLA's thread pool must exceed the device count, or collectives on few cores wait for ever.
 os.environ.setdefault("NPROC", "32")
@@ -15,6 +18,10 @@ _CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".c
 jax.config.update("jax_compilation_cache_dir", str(_CACHE / "jaxmatte" / "tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# What the product remembers of folders is not for the user's cache when the folders are ours.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="jaxmatte-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 # grain's workers read absl flags, which nothing parses under pytest.
 flags.FLAGS.mark_as_parsed()

@@ -14,7 +14,7 @@ from jaxmatte import papers
 from jaxmatte.engine import optimizer, state
 
 FILES = [p.stem for p in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")]
-PAPERS = sorted(name for name in FILES if name not in ("__init__", "common"))
+PAPERS = sorted(name for name in FILES if name not in ("__init__", "common", "routes"))
 VARIANTS = [
     f"track={track},encoder={encoder},rosta={rosta}"
     for track, encoder, rosta in itertools.product(gfm.TRACKS, gfm.ENCODERS, gfm.ROSTAS)

@@ -132,7 +132,7 @@ def test_missing_backgrounds(tmp_path):
         ({"model__bn_axis": "data"}, "needs parallel.mode=pmap"),
         ({"model__d6_dilation": 2}, "d6_dilation=2"),
         ({"parallel__mode": "pjit"}, "there are: jit, pmap"),
-        ({"data__source": "tfds"}, "there are: studio, folder"),
+        ({"data__source": "cloud"}, "there are: studio, folder"),
         ({"data__compose__route": "rsn"}, "there are: none, blend, rssn"),
         ({"data__foreground": "x"}, "there are: estimate, image, premultiplied"),
         ({"optimizer__freeze": ("nothing_here",)}, "optimizer.freeze: no parameter"),

@@ -1,50 +1,254 @@
-"""Geometry: which part of the picture is seen, mirrored or not, and at what size."""
+"""Geometry of whole planes: resizing, affine maps, mirroring, and GFM's crop.
+
+Matrices and positions follow OpenCV: (across, down), pixel centres on whole numbers. Planes that
+belong together go through the same map, each kind with its own interpolation and border.
+`crops` says which part of a picture is seen.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 
-from jaxmatte.data.regions import Window
+from jaxmatte.errors import UserError
+
+INTERPOLATIONS = {
+    "nearest": cv2.INTER_NEAREST,
+    "linear": cv2.INTER_LINEAR,  # also where it shrinks: not antialiased
+    "cubic": cv2.INTER_CUBIC,  # a = -0.75, not antialiased
+    "area": cv2.INTER_AREA,  # the mean of what a pixel covers, where it shrinks
+}
+BORDERS = {
+    "constant": cv2.BORDER_CONSTANT,
+    "replicate": cv2.BORDER_REPLICATE,  # aaa|abc
+    "reflect": cv2.BORDER_REFLECT_101,  # cb|abc
+}
 
 
-def crop_window(
-    trimap: np.ndarray,
-    rng: np.random.Generator,
-    sizes: tuple[int, ...],
-    fallback: int,
-    unknown: float,
-) -> Window:
-    """GFM's crop rule: a square whose top-left corner is, half the time, an unknown pixel.
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How a kind of plane is read between its pixels and beyond its border."""
 
-    The side is drawn from `sizes`; where that is not less than the shorter side of the picture it
-    is `fallback`, and the whole shorter side where even that is too large. With probability
-    `unknown` the corner is drawn from the unknown pixels that leave room for the square, otherwise
-    (and where there is none) from all that do.
+    interpolation: str = "linear"
+    border: str = "constant"
+    fill: int = 0  # where the border is constant
+
+
+# Beyond the border a scene goes on, an object has ended, and a label is known to be absent.
+SAMPLING = {
+    "image": Sampling("linear", "reflect"),
+    "background": Sampling("linear", "reflect"),
+    "plate": Sampling("linear", "reflect"),
+    "foreground": Sampling("linear", "replicate"),
+    "alpha": Sampling("linear", "constant", 0),
+    "trimap": Sampling("nearest", "constant", 0),
+    "label": Sampling("nearest", "constant", 255),  # 255: not looked at
+}
+_FRACTION = 14  # bits of a position's fraction: 1/16384 of a pixel
+
+
+def resize(
+    pixels: np.ndarray, size: int | tuple[int, int], interpolation: str = "linear"
+) -> np.ndarray:
+    """Resizes [H,W] or [H,W,C] uint8 by OpenCV: half-pixel centres, the edge repeated.
 
     Args:
-        trimap: [H,W] uint8, unknown where 128.
-        rng: The example's own random numbers.
-        sizes: Sides to draw from, in pixels of the picture.
-        fallback: The side for pictures that the drawn one does not fit.
-        unknown: Probability of a corner on an unknown pixel.
+        pixels: The plane.
+        size: Height and width, or the side of a square.
+        interpolation: A name of `INTERPOLATIONS`.
     """
-    height, width = trimap.shape
-    side = int(rng.choice(sizes))
-    if side >= min(height, width):
-        side = min(fallback, height, width)
-    room = trimap[: height - side + 1, : width - side + 1]
-    corners = np.flatnonzero(room == 128) if rng.random() < unknown else np.empty(0, np.int64)
-    corner = int(corners[rng.integers(len(corners))] if len(corners) else rng.integers(room.size))
-    top, left = divmod(corner, room.shape[1])
-    return slice(top, top + side), slice(left, left + side)
-
-
-def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Resizes [H,W] or [H,W,C] uint8 to a square of `size`, bilinear as GFM's loader does."""
-    if pixels.shape[:2] == (size, size):
+    height, width = (size, size) if isinstance(size, int | np.integer) else size
+    if pixels.shape[:2] == (height, width):
         return pixels
-    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(pixels, (width, height), interpolation=_known(INTERPOLATIONS, interpolation))
+
+
+def resize_all(
+    planes: Mapping[str, np.ndarray], size: int | tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Resizes planes that belong together, each kind by its `SAMPLING`."""
+    return {name: resize(p, size, SAMPLING[name].interpolation) for name, p in planes.items()}
+
+
+def random_shape(
+    shape: tuple[int, int], rng: np.random.Generator, shorter: tuple[int, int]
+) -> tuple[int, int]:
+    """Height and width after a random resize that keeps the aspect.
+
+    Args:
+        shape: Height and width before.
+        rng: The example's own random numbers.
+        shorter: The least and the greatest length of the shorter side; both can be drawn.
+    """
+    scale = int(rng.integers(shorter[0], shorter[1] + 1)) / min(shape)
+    return max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
 
 
 def mirror(pixels: np.ndarray) -> np.ndarray:
     """Turns left and right."""
-    return np.ascontiguousarray(pixels[:, ::-1])
+    return cv2.flip(pixels, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """What happens to a picture around its centre: flip, scale, turn, shear, shift, in this order.
+
+    Attributes:
+        flips: Left and right exchanged; top and bottom exchanged.
+        scale: Growth across and down.
+        rotation: Degrees, clockwise as seen.
+        shear: Degrees that upright lines lean, their foot to the left.
+        shift: Across and down, as shares of the width and the height.
+    """
+
+    flips: tuple[bool, bool] = (False, False)
+    scale: tuple[float, float] = (1.0, 1.0)
+    rotation: float = 0.0
+    shear: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def matrix(self, shape: tuple[int, int]) -> np.ndarray:
+        """Where a pixel of the result comes from: [2,3] on (across, down, 1).
+
+        Args:
+            shape: Height and width of the picture, before and after.
+        """
+        turn, lean = math.radians(self.rotation), math.radians(self.shear)
+        across, down = (
+            (-1.0 if flip else 1.0) / scale
+            for flip, scale in zip(self.flips, self.scale, strict=True)
+        )
+        back = np.array(
+            [
+                [across * math.cos(turn), across * math.sin(turn + lean)],
+                [-down * math.sin(turn), down * math.cos(turn + lean)],
+            ]
+        ) / math.cos(lean)
+        size = np.array([shape[1], shape[0]], np.float64)
+        centre = (size - 1) / 2
+        return np.column_stack([back, centre - back @ (centre + size * self.shift)])
+
+
+def draw_affine(
+    rng: np.random.Generator,
+    flips: tuple[float, float] = (0.0, 0.0),
+    scale: tuple[float, float] = (1.0, 1.0),
+    rotation: tuple[float, float] = (0.0, 0.0),
+    shear: tuple[float, float] = (0.0, 0.0),
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> Affine:
+    """Draws an `Affine`; the two scales are drawn each by itself, and so are the two shifts.
+
+    Args:
+        rng: The example's own random numbers.
+        flips: Probability of each flip.
+        scale: Range of both scales.
+        rotation: Range in degrees.
+        shear: Range in degrees.
+        shift: The greatest shift either way, across and down, as shares.
+    """
+    return Affine(
+        flips=(bool(rng.random() < flips[0]), bool(rng.random() < flips[1])),
+        scale=(rng.uniform(*scale), rng.uniform(*scale)),
+        rotation=rng.uniform(*rotation),
+        shear=rng.uniform(*shear),
+        shift=(rng.uniform(-shift[0], shift[0]), rng.uniform(-shift[1], shift[1])),
+    )
+
+
+def apply(
+    pixels: np.ndarray,
+    matrix: np.ndarray,
+    shape: tuple[int, int],
+    interpolation: str = "linear",
+    border: str = "constant",
+    fill: int = 0,
+) -> np.ndarray:
+    """A plane seen through an affine map.
+
+    Args:
+        pixels: [H,W] or [H,W,3] uint8.
+        matrix: From a pixel of the result to the place it shows, as `Affine.matrix` gives it.
+        shape: Height and width of the result.
+        interpolation: nearest, linear or cubic.
+        border: A name of `BORDERS`.
+        fill: What lies beyond a constant border.
+    """
+    if interpolation == "nearest":
+        return pick(pixels, positions(matrix, *map(np.arange, shape)), border, fill)
+    if interpolation not in ("linear", "cubic"):
+        raise UserError(f"an affine map reads nearest, linear or cubic, not {interpolation!r}")
+    return cv2.warpAffine(
+        pixels,
+        matrix,
+        (shape[1], shape[0]),
+        flags=INTERPOLATIONS[interpolation] | cv2.WARP_INVERSE_MAP,
+        borderMode=_known(BORDERS, border),
+        borderValue=(fill,) * 4,
+    )
+
+
+def apply_all(
+    planes: Mapping[str, np.ndarray], matrix: np.ndarray, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Planes that belong together, seen through one map, each kind by its `SAMPLING`."""
+    return {
+        name: apply(pixels, matrix, shape, **dataclasses.asdict(SAMPLING[name]))
+        for name, pixels in planes.items()
+    }
+
+
+def positions(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The pixels nearest to where rows and columns of a result come from.
+
+    A pixel's position does not depend on which others are asked for with it: a window of a warped
+    picture is made alone, to the bit. (OpenCV's own rounding depends on the window.)
+
+    Args:
+        matrix: [2,3], as `Affine.matrix` gives it.
+        rows: Rows of the result, [h].
+        columns: Columns of the result, [w].
+
+    Returns:
+        [h,w,2] int16, (across, down); outside the picture where the place is.
+    """
+    found = np.empty((len(rows), len(columns), 2), np.int16)
+    for axis, (across, down, offset) in enumerate(matrix):
+        by_row = np.rint((down * rows + (offset + 0.5)) * (1 << _FRACTION)).astype(np.int64)
+        by_column = np.rint(across * columns * (1 << _FRACTION)).astype(np.int64)
+        ends = np.add.outer(by_row[[0, -1]], by_column[[0, -1]]) >> _FRACTION
+        if np.abs(ends).max() < 1 << 15:  # all fit: half the memory, twice as fast
+            sums = np.add.outer(by_row.astype(np.int32), by_column.astype(np.int32))
+            found[..., axis] = sums >> _FRACTION
+        else:
+            sums = np.add.outer(by_row, by_column) >> _FRACTION
+            found[..., axis] = np.clip(sums, -1, np.iinfo(np.int16).max)
+    return found
+
+
+def pick(
+    pixels: np.ndarray, places: np.ndarray, border: str = "constant", fill: int = 0
+) -> np.ndarray:
+    """The pixels [H,W] or [H,W,C] at places [h,w,2] int16 (across, down), as `positions` gives."""
+    return cv2.remap(
+        pixels,
+        places,
+        np.empty((0, 0), np.uint16),  # no fractions
+        cv2.INTER_NEAREST,
+        borderMode=_known(BORDERS, border),
+        borderValue=(fill,) * 4,
+    )
+
+
+def nearest(source: int, target: int) -> np.ndarray:
+    """Which of `source` pixels `resize` by nearest shows at each of `target` pixels: [target]."""
+    numbers = np.arange(source, dtype=np.float32)[:, None]
+    return cv2.resize(numbers, (1, target), interpolation=cv2.INTER_NEAREST)[:, 0].astype(np.int64)
+
+
+def _known(names: Mapping[str, int], name: str) -> int:
+    if name not in names:
+        raise UserError(f"{name!r} is not one of: {', '.join(names)}")
+    return names[name]

@@ -1,19 +1,26 @@
 """Composition: a foreground laid over a background, as the papers do it.
 
 Every function is pure; what is random is drawn first, into a `Draw`. Values are on the 0..255
-scale, as float32 where they are not on file. All work is done in a window of the picture.
+scale, as float32 where they are not on file. All work is done in a window of the picture, and on
+every `step`-th pixel of it where the result is sampled anyway.
 """
 
 import dataclasses
+import math
+from collections.abc import Iterator
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from ml_collections import ConfigDict
+from scipy import special
 
-from jaxmatte import resampling
-from jaxmatte.data.regions import Window, with_margin
+from jaxmatte.data.regions import with_margin
+from jaxmatte.data.rows import Plane, Window
 
-LARGEST_MARGIN = 64  # more than half of any blur kernel: what lies around the window and matters
+_NOISE_LEVELS = 1 << 16
+_STRIP = 64
+_OPACITY = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,98 +40,214 @@ def draw(rng: np.random.Generator, options: ConfigDict) -> Draw:
 
 
 def blend(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Equation 1, alpha F + (1 - alpha) B, cut to uint8 as the released loader does.
+    """Equation 1, alpha F + (1 - alpha) B, cut to uint8 as the released loaders do.
 
     Args:
         foreground: [H,W,3], straight colours.
         background: [H,W,3].
         alpha: [H,W] uint8.
     """
-    opacity = (alpha.astype(np.float32) / 255.0)[..., None]
-    mixed = opacity * foreground.astype(np.float32) + (1.0 - opacity) * background
-    return mixed.astype(np.uint8)
+    mixed = np.empty(foreground.shape, np.uint8)
+    for strip in _strips(len(mixed)):
+        # Three equal channels: NumPy's broadcasting over colours is much slower.
+        opacity = cv2.merge([cv2.LUT(alpha[strip], _OPACITY)] * 3)
+        parts = opacity * foreground[strip]
+        np.subtract(np.float32(1), opacity, out=opacity)
+        opacity *= background[strip]
+        parts += opacity
+        mixed[strip] = parts
+    return mixed
 
 
-def fit(background: np.ndarray, shape: tuple[int, int], window: Window) -> np.ndarray:
-    """The window of a background that has been resized to the foreground's shape.
+def _strips(height: int) -> Iterator[slice]:
+    """Rows that are worked on at a time: few enough to stay in the processor's cache."""
+    for top in range(0, height, _STRIP):
+        yield slice(top, min(top + _STRIP, height))
 
-    The aspect is not kept; the resize is scikit-image's, antialiased when it shrinks.
+
+def fit(
+    background: Plane, size: tuple[int, int], shape: tuple[int, int], window: Window, step: int = 1
+) -> np.ndarray:
+    """A window of a background that is resized to the foreground's shape.
+
+    The aspect is not kept; the resize is scikit-image's: bilinear with a mirrored border, after a
+    Gaussian blur where it shrinks. Only what the window needs of the background is read.
 
     Args:
-        background: [H,W,3] uint8.
+        background: [H,W,3] uint8, somewhere.
+        size: Its height and width.
         shape: Height and width of the foreground.
         window: The part of that shape that is wanted.
+        step: Of that part, only every so-manieth pixel, from half a step on.
 
     Returns:
         [h,w,3] float32.
     """
-    if background.shape[:2] == shape:
-        return background[window].astype(np.float32)
-    rows, used_rows = _part(background.shape[0], shape[0], window[0])
-    columns, used_columns = _part(background.shape[1], shape[1], window[1])
-    pixels = background[used_rows, used_columns].astype(np.float32)
-    height, width, channels = pixels.shape
-    pixels = (rows @ pixels.reshape(height, width * channels)).reshape(-1, width, channels)
-    return columns @ pixels
+    vertical = _Axis.of(size[0], shape[0], window[0], step)
+    horizontal = _Axis.of(size[1], shape[1], window[1], step)
+    pixels = background.read((vertical.source, horizontal.source))
+    if len(vertical.smoothing) > 1 or len(horizontal.smoothing) > 1:
+        pixels = cv2.sepFilter2D(
+            pixels,
+            cv2.CV_32F,
+            horizontal.smoothing,
+            vertical.smoothing,
+            borderType=cv2.BORDER_REFLECT_101,
+        )
+    fitted = np.empty((vertical.count, horizontal.count, 3), np.float32)
+    for strip in _strips(vertical.count):
+        rows, start = vertical.part(strip)
+        matrix = np.array([[horizontal.scale, 0, horizontal.offset], [0, vertical.scale, start]])
+        # OpenCV warps pictures of four channels twice as fast as those of three.
+        four = cv2.cvtColor(pixels[rows], cv2.COLOR_RGB2RGBA).astype(np.float32, copy=False)
+        warped = cv2.warpAffine(
+            four,
+            matrix,
+            (horizontal.count, strip.stop - strip.start),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=fitted[strip])
+    return fitted
 
 
-def _part(source: int, target: int, wanted: slice) -> tuple[np.ndarray, slice]:
-    """The rows of a resize matrix that are wanted, and the source samples that they use."""
-    rows = resampling.matrix(source, target, "skimage")[wanted]
-    used = np.flatnonzero(rows.any(axis=0))
-    part = slice(int(used[0]), int(used[-1]) + 1)
-    return rows[:, part], part
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """One axis of `fit`: sample i of the result lies at `scale * i + offset` of the source part."""
+
+    source: slice
+    scale: float
+    offset: float
+    count: int
+    smoothing: np.ndarray
+
+    @classmethod
+    def of(cls, source: int, target: int, wanted: slice, step: int) -> "_Axis":
+        ratio = source / target
+        smoothing = _gaussian((ratio - 1) / 2) if ratio > 1 else np.ones(1)
+        count = (wanted.stop - wanted.start) // step
+        scale = ratio * step
+        first = (wanted.start + step // 2 + 0.5) * ratio - 0.5
+        last = first + (count - 1) * scale
+        reach = len(smoothing) // 2 + 1  # one more sample to interpolate with
+        start = int(np.clip(np.floor(first) - reach, 0, source - 1))
+        stop = int(np.clip(np.floor(last) + reach + 2, start + 1, source))
+        return cls(slice(start, stop), scale, first - start, count, smoothing)
+
+    def part(self, wanted: slice) -> tuple[slice, float]:
+        """The samples of the source part that some of the result need, and the first's offset.
+
+        Where they end before the part does, one more sample on each side stands in for the border.
+        """
+        first = self.scale * wanted.start + self.offset
+        last = self.scale * (wanted.stop - 1) + self.offset
+        length = self.source.stop - self.source.start
+        start = min(max(math.floor(first) - 1, 0), length - 1)
+        stop = max(min(math.floor(last) + 3, length), start + 1)
+        return slice(start, stop), first - start
 
 
-def blurred(
-    background: np.ndarray, shape: tuple[int, int], window: Window, size: int
+@lru_cache(maxsize=256)
+def _gaussian(sigma: float) -> np.ndarray:
+    """The taps of a Gaussian, cut at four sigma."""
+    radius = int(4 * sigma + 0.5)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    taps /= taps.sum()
+    # A kernel this narrow changes nothing that float32 could hold.
+    return taps if taps[radius] < 1 - 1e-6 else np.ones(1)
+
+
+def behind(
+    background: Plane,
+    size: tuple[int, int],
+    shape: tuple[int, int],
+    window: Window,
+    step: int = 1,
+    blur: int = 0,
 ) -> np.ndarray:
-    """`fit`, then a box blur of the given size (0 for none) as of the whole background."""
-    if not size:
-        return fit(background, shape, window)
-    around, inner = with_margin(window, LARGEST_MARGIN, shape)
-    return cv2.blur(fit(background, shape, around), (size, size))[inner]
+    """`fit`, then a box blur of the given size (0 for none) as of the whole background.
+
+    Returns:
+        [h,w,3] float32.
+    """
+    if not blur:
+        return fit(background, size, shape, window, step)
+    around, inner = with_margin(window, blur // 2 + 1, shape)
+    blurred = cv2.blur(fit(background, size, shape, around), (blur, blur))[inner]
+    return sampled(blurred, step)
+
+
+def sampled(pixels: np.ndarray, step: int) -> np.ndarray:
+    """Every `step`-th pixel from half a step on: what shrinking bilinearly by an odd step gives."""
+    if step == 1:
+        return pixels
+    # NumPy copies such slices four times as slowly as OpenCV's nearest neighbour takes them.
+    rest = pixels[step // 2 :, step // 2 :]
+    return cv2.resize(rest, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_NEAREST)
+
+
+def draw_noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise in whole levels, rounded down: int16.
+
+    The picture is cut to whole levels after noise is added, so that noise rounded down gives the
+    same picture. Values are drawn by inverting the Gaussian's distribution at 65,536 places, which
+    is ten times as fast as NumPy's generator and goes out to 4.3 sigma.
+    """
+    count = int(np.prod(shape))
+    words = rng.integers(0, 1 << 64, -(-count // 4), dtype=np.uint64)  # four places each
+    return cv2.LUT(words.view(np.uint16)[:count].reshape(shape), _levels(sigma))
+
+
+@lru_cache(maxsize=16)
+def _levels(sigma: float) -> np.ndarray:
+    places = (np.arange(_NOISE_LEVELS) + 0.5) / _NOISE_LEVELS
+    return np.floor(sigma * special.ndtri(places)).astype(np.int16)
 
 
 def add_noise(pixels: np.ndarray, noise: np.ndarray, wraps: bool = False) -> np.ndarray:
-    """Adds noise on the 0..255 scale, clipped; `wraps` overflows as the released uint8 cast."""
-    noisy = pixels.astype(np.float64) + noise
+    """Adds noise on the 0..255 scale and cuts to uint8.
+
+    Args:
+        pixels: [H,W,3], uint8 or float.
+        noise: [H,W,3], whole levels as int16, or float.
+        wraps: Whether values beyond 0..255 overflow, as the released code lets them; else clipped.
+    """
     if wraps:
-        return np.trunc(noisy).astype(np.int64).astype(np.uint8)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+        return np.trunc(pixels.astype(np.float64) + noise).astype(np.int64).astype(np.uint8)
+    if pixels.dtype == np.uint8 and noise.dtype == np.int16:
+        return cv2.add(pixels, noise, dtype=cv2.CV_8U)
+    return np.clip(pixels.astype(np.float64) + noise, 0, 255).astype(np.uint8)
+
+
+def to_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Rounds 0..255 to uint8."""
+    return pixels if pixels.dtype == np.uint8 else cv2.convertScaleAbs(pixels)
 
 
 def rssn(
     foreground: np.ndarray,
     background: np.ndarray,
     alpha: np.ndarray,
-    shape: tuple[int, int],
-    window: Window,
-    drawn: Draw,
     noise: np.ndarray | None = None,
     wraps: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Resolution, sharpness, semantics, noise (the paper's RSSN), after denoising.
+    """The paper's RSSN once resolution and sharpness are done: blending, then noise.
 
     Args:
-        foreground: [h,w,3] uint8, the window of the foreground.
-        background: [H,W,3] uint8, whole.
-        alpha: [h,w] uint8, the window of the alpha.
-        shape: Height and width of the whole foreground.
-        window: Where the window lies.
-        drawn: The coin flips; `denoise` has been followed by whoever read the pictures.
-        noise: [h,w,3], on the 0..255 scale, where `drawn.noise`.
+        foreground: [h,w,3] uint8.
+        background: [h,w,3] float32, from `behind`.
+        alpha: [h,w] uint8.
+        noise: [h,w,3] on the 0..255 scale, the same field for all three; None for none.
         wraps: Whether noise overflows, as released.
 
     Returns:
         Composite, foreground and background [h,w,3].
     """
-    behind = blurred(background, shape, window, drawn.blur)
-    composite, front = blend(foreground, behind, alpha), foreground
-    if drawn.noise:
-        if noise is None:
-            raise ValueError("the coins say noise, but no noise was given")
-        composite, front, behind = (
-            add_noise(pixels, noise, wraps) for pixels in (composite, front, behind)
-        )
-    return composite, front, behind
+    composite = blend(foreground, background, alpha)
+    if noise is None:
+        return composite, foreground, background
+    if noise.dtype == np.int16:
+        background = to_bytes(background)  # noise was rounded for whole levels
+    parts = (composite, foreground, background)
+    composite, front, back = (add_noise(pixels, noise, wraps) for pixels in parts)
+    return composite, front, back

@@ -7,7 +7,8 @@ on.
 """
 
 import dataclasses
-import pathlib
+import functools
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,35 +17,50 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxmatte.data import sources, studio
-from jaxmatte.data.examples import Examples
-from jaxmatte.data.sources import Record, Source
-from jaxmatte.errors import UserError
+from jaxmatte.data import opening, routes
+from jaxmatte.data.pool import Pool
+from jaxmatte.data.sources import Source
+from jaxmatte.errors import BrokenData, UserError
 
-VERSION = 1  # raised whenever the same seed gives other batches
+VERSION = 2  # raised whenever the same seed gives other batches
 PADDING = 32  # heights and widths of evaluation batches are multiples of this
 
 _FOR_EVER = 1 << 40
 
+BROKEN = ("stop", "skip")
+_TRIES = 16  # rows looked at in place of a broken one
+
+Example = dict[str, Any]
 Batches = Iterator[dict[str, np.ndarray]]
 
 
 class TrainingData:
     """What a run trains on."""
 
-    def __init__(self, source: Source, examples: Examples, *, copies: int, seed: int):
-        """Puts the parts together; `copies` examples an epoch for each row of the source."""
-        self.source, self.examples, self.copies, self.seed = source, examples, copies, seed
+    def __init__(self, config: ConfigDict, source: Source, backgrounds: Source | None, seed: int):
+        """Puts the parts together.
+
+        Args:
+            config: The group `data` of the configuration.
+            source: The foregrounds.
+            backgrounds: Rows with `background`; None where foregrounds bring their own.
+            seed: Of the order, and of all that is drawn.
+        """
+        if config.broken not in BROKEN:
+            raise UserError(f"data.broken={config.broken!r}; there are: {', '.join(BROKEN)}")
+        self.config, self.source, self.seed = config, source, seed
+        self.route = routes.find(config.route)
+        self.pool = Pool(source, backgrounds, config)
 
     def __len__(self) -> int:
         """Examples an epoch."""
-        return len(self.source) * self.copies
+        return len(self.source) * self.config.backgrounds_per_foreground
 
     @property
     def fingerprint(self) -> str:
         """What the batches depend on besides the configuration; one line."""
         parts = [f"pipeline {VERSION}", f"seed {self.seed}", self.source.fingerprint]
-        behind = self.examples.backgrounds
+        behind = self.pool.backgrounds
         return ", ".join(parts + ([behind.fingerprint] if behind is not None else []))
 
     def name(self, index: int) -> str:
@@ -83,8 +99,36 @@ class TrainingData:
             dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
         return iter(dataset)
 
-    def _example(self, row: int, rng: np.random.Generator) -> Record:
-        return self.examples(self.source[int(row) % len(self.source)], rng)
+    def _example(self, place: int, rng: np.random.Generator) -> Example:
+        """The example at a place of the epoch; another row's where that one is broken."""
+        copy, number = divmod(int(place), len(self.source))
+        for skipped in range(_TRIES):
+            try:
+                return self._made(number, copy, skipped, rng)
+            except BrokenData as error:
+                if self.config.broken == "stop":
+                    raise
+                _tell_once(str(error))
+                number = int(rng.integers(len(self.source)))
+        raise UserError(
+            f"{_TRIES} rows in a row are broken, the last one {self.name(number)}; "
+            "run `python -m jaxmatte.data check` on the data"
+        )
+
+    def _made(self, number: int, copy: int, skipped: int, rng: np.random.Generator) -> Example:
+        row = self.source[number]
+        pool = dataclasses.replace(self.pool, copy=copy)
+        example: Example = self.route(row, pool, self.config, rng)
+        example["mask"] = np.bool_(True)
+        example["index"] = np.int32(row.index)
+        example["size"] = np.array(example["image"].shape[:2], np.int32)
+        example["skipped"] = np.int32(skipped)
+        return example
+
+
+@functools.cache
+def _tell_once(trouble: str) -> None:
+    print(f"warning: passed over: {trouble}", file=sys.stderr, flush=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +145,7 @@ class _Share:
     process: int
     rows: int
 
-    def __call__(self, number: int) -> Record:
+    def __call__(self, number: int) -> Example:
         round_, row = divmod(int(number), self.rows)
         return self.examples[self.first + round_ * self.batch + self.process * self.rows + row]
 
@@ -133,7 +177,7 @@ class EvaluationData:
         slots = list(self._slots(batch, same_size))[process::processes]
         rows = grain.MapDataset.range(len(slots)).map(lambda number: self._row(*slots[number]))
         options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * batch)
-        pending: list[Record] = []
+        pending: list[Example] = []
         for row in rows.to_iter_dataset(options):
             pending.append(row)
             if len(pending) == batch // processes:
@@ -156,18 +200,18 @@ class EvaluationData:
             for index in indices + [-1] * (-len(indices) % batch):
                 yield index, height, width
 
-    def _row(self, index: int, height: int, width: int) -> Record:
+    def _row(self, index: int, height: int, width: int) -> Example:
         if index < 0:
             blank = {"image": np.zeros((height, width, 3), np.uint8)}
             blank |= {name: np.zeros((height, width, 1), np.uint8) for name in self._planes}
             size = (height, width)
         else:
-            record = self.source[index]
-            size = record["alpha"].shape
+            row = self.source[index]
+            size = row.size
             edges = ((0, height - size[0]), (0, width - size[1]), (0, 0))
-            blank = {"image": np.pad(record["image"], edges, mode="edge")}
+            blank = {"image": np.pad(row["image"], edges, mode="edge")}
             for name in self._planes:
-                blank[name] = np.pad(record[name][..., None], edges, mode="edge")
+                blank[name] = np.pad(row[name][..., None], edges, mode="edge")
         return blank | {
             "mask": np.bool_(index >= 0),
             "index": np.int32(index),
@@ -186,23 +230,8 @@ def open_training(config: ConfigDict, seed: int) -> TrainingData:
         config: The group `data`.
         seed: Of the run: order, crops, backgrounds.
     """
-    composed = config.compose.route != "none"
-    root = pathlib.Path(config.root)
-    if config.source == "studio":
-        source = _studio(config, "train", config.studio.train, seed)
-        backgrounds = source if composed else None
-    elif config.source == "folder":
-        source = _folder(config, root)
-        backgrounds = None
-        if composed:
-            backgrounds = sources.PictureFolder(
-                _below(root, config.backgrounds, "data.backgrounds"), "data.backgrounds"
-            )
-    else:
-        raise UserError(f"data.source={config.source!r}; there are: studio, folder")
-    copies = config.compose.backgrounds_per_foreground if composed else 1
-    examples = Examples(config, backgrounds, root)
-    return TrainingData(source, examples, copies=copies, seed=seed)
+    source, backgrounds = opening.training(config, seed)
+    return TrainingData(config, source, backgrounds, seed)
 
 
 def open_evaluation(config: ConfigDict, data: ConfigDict, seed: int) -> EvaluationData:
@@ -213,41 +242,4 @@ def open_evaluation(config: ConfigDict, data: ConfigDict, seed: int) -> Evaluati
         data: The group `data`.
         seed: Of the built-in scenes.
     """
-    if data.source == "studio":
-        if config.split not in ("validation", "test"):
-            raise UserError(f"evaluation.split={config.split!r}; there are: validation, test")
-        source = _studio(data, config.split, data.studio[config.split], seed)
-        return EvaluationData(source, f"studio {config.split}")
-    root = pathlib.Path(data.root)
-    source = sources.PairFolder(
-        _below(root, config.images, "evaluation.images"),
-        _below(root, config.alphas, "evaluation.alphas"),
-        trimaps=root / config.trimaps if config.trimaps else None,
-        fields="evaluation",
-    )
-    return EvaluationData(source, config.images)
-
-
-def _studio(config: ConfigDict, split: str, count: int, seed: int) -> Any:
-    scenes = studio.StudioSource(split, count, config.studio.scene, config.studio.mode, seed)
-    return sources.Cached(scenes) if config.studio.cache else scenes
-
-
-def _folder(config: ConfigDict, root: pathlib.Path) -> Any:
-    if config.cutouts:
-        return sources.CutoutFolder(_below(root, config.cutouts, "data.cutouts"))
-    return sources.PairFolder(
-        _below(root, config.images, "data.images"),
-        _below(root, config.alphas, "data.alphas"),
-        root / config.foregrounds if config.foregrounds else None,
-    )
-
-
-def _below(root: pathlib.Path, name: str, field: str) -> pathlib.Path:
-    if root == pathlib.Path():
-        raise UserError(f"give --config.data.root=DIR, the directory that holds {name or field}")
-    if not root.is_dir():
-        raise UserError(f"config.data.root={str(root)!r} is not a directory")
-    if not name:
-        raise UserError(f"config.{field} is empty; name a folder below config.data.root")
-    return root / name
+    return EvaluationData(*opening.evaluation(config, data, seed))

@@ -1,12 +1,8 @@
-"""Random-access sources of matting records: folders of pictures, and what wraps a source.
+"""Random-access sources of matting rows: folders of pictures, and what wraps a source."""
 
-A record is a dict of uint8 arrays: `image [H,W,3]`, `alpha [H,W]`, `foreground [H,W,3]`,
-`background [H,W,3]`, as far as the source has them, and `index`, the row it came from.
-"""
-
+import functools
 import pathlib
 import sys
-import zlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -14,11 +10,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from jaxmatte.errors import UserError
+from jaxmatte.data import manifest
+from jaxmatte.data.rows import File, Row
+from jaxmatte.errors import BrokenData, UserError
 
-Record = dict[str, Any]
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+EXTENSIONS = manifest.PICTURES
 BINARY_SAMPLE = 64  # alphas looked at when a folder is opened
+SIZE_SAMPLE = 1024  # pairs whose sizes are compared when a folder is opened; reading checks all
 
 
 class Source(Protocol):
@@ -27,8 +25,8 @@ class Source(Protocol):
     def __len__(self) -> int:
         """How many rows."""
 
-    def __getitem__(self, index: int) -> Record:
-        """The record of a row."""
+    def __getitem__(self, index: int) -> Row:
+        """A row; its pixels are read when they are asked for."""
 
     def name(self, index: int) -> str:
         """What a person calls a row."""
@@ -38,7 +36,7 @@ class Source(Protocol):
 
     @property
     def has_trimaps(self) -> bool:
-        """Whether records have `trimap`."""
+        """Whether rows have `trimap`."""
 
     @property
     def fingerprint(self) -> str:
@@ -62,18 +60,21 @@ def read_cutout(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads an RGBA picture as colours [H,W,3] and alpha [H,W]."""
     pixels = _decoded(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels.ndim != 3 or pixels.shape[2] != 4:
-        raise UserError(f"{path} has no alpha channel; a cut-out is an RGBA picture")
+        raise BrokenData(f"{path} has no alpha channel; a cut-out is an RGBA picture")
     if pixels.dtype == np.uint16:
         pixels = (pixels // 257).astype(np.uint8)
     return np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3])
 
 
 def _decoded(path: pathlib.Path, flags: int) -> np.ndarray:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BrokenData(f"cannot read {path}: {error.strerror}; was it moved?") from None
     whole = content and not _is_cut_off(content)
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if whole else None
     if pixels is None:
-        raise UserError(f"cannot decode {path}; mend the file or take it out of its folder")
+        raise BrokenData(f"cannot decode {path}; mend the file or take it out of its folder")
     return pixels
 
 
@@ -82,18 +83,18 @@ def _is_cut_off(content: bytes) -> bool:
     return content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
-def list_pictures(folder: pathlib.Path, field: str) -> list[pathlib.Path]:
-    """Returns the folder's pictures by name, or says what is wrong with the folder."""
+def list_pictures(folder: pathlib.Path, field: str) -> manifest.Manifest:
+    """The folder's pictures by name, or what is wrong with the folder."""
     if not folder.is_dir():
         above = next((parent for parent in folder.parents if parent.is_dir()), folder.parent)
         there = ", ".join(sorted(p.name for p in above.iterdir())[:8]) or "nothing"
         raise UserError(
             f"no folder {folder} (config.data.root and config.{field}); {above} holds: {there}"
         )
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS)
-    if not files:
+    found = manifest.scan(folder, EXTENSIONS)
+    if not len(found):
         raise UserError(f"{folder} (config.{field}) holds no pictures ({', '.join(EXTENSIONS)})")
-    return files
+    return found
 
 
 def pair_by_stem(
@@ -112,7 +113,8 @@ def pair_by_stem(
 
 def _sizes_agree(files: Sequence[pathlib.Path], partners: Sequence[pathlib.Path]) -> None:
     unequal = []
-    for path, partner in zip(files, partners, strict=True):
+    pairs = list(zip(files, partners, strict=True))
+    for path, partner in _sample(pairs, SIZE_SAMPLE):
         size, other = read_size(path), read_size(partner)
         if size != other:
             unequal.append(
@@ -120,8 +122,8 @@ def _sizes_agree(files: Sequence[pathlib.Path], partners: Sequence[pathlib.Path]
             )
     if unequal:
         raise UserError(
-            f"{len(unequal)} of {len(files)} pictures in {files[0].parent} differ in size from "
-            f"their partners in {partners[0].parent}: {'; '.join(unequal[:3])}"
+            f"{len(unequal)} of {min(len(files), SIZE_SAMPLE)} pictures in {files[0].parent} "
+            f"differ in size from their partners in {partners[0].parent}: {'; '.join(unequal[:3])}"
         )
 
 
@@ -131,16 +133,21 @@ def read_size(path: pathlib.Path) -> tuple[int, int]:
         with Image.open(path) as picture:
             width, height = picture.size
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
+        raise BrokenData(f"cannot read {path}: {error}") from None
     return height, width
+
+
+def _files(listed: manifest.Manifest) -> list[pathlib.Path]:
+    return [listed.folder / name for name in listed.names]
 
 
 class _Folder:
     """What the folders share: rows in the order of the files' names."""
 
-    def __init__(self, files: list[pathlib.Path]):
-        self.files = files
+    def __init__(self, listed: manifest.Manifest):
+        self.files = _files(listed)
         self.has_trimaps = False
+        self._fingerprints = [listed.fingerprint]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -155,9 +162,8 @@ class _Folder:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when a file comes, goes or is renamed."""
-        names = "\n".join(path.name for path in self.files)
-        return f"{type(self).__name__}:{len(self.files)}:{zlib.crc32(names.encode()):08x}"
+        """Changes when a file comes, goes, is renamed or has another number of bytes."""
+        return f"{type(self).__name__}:{'+'.join(self._fingerprints)}"
 
 
 class PictureFolder(_Folder):
@@ -166,8 +172,10 @@ class PictureFolder(_Folder):
     def __init__(self, folder: pathlib.Path, field: str):
         super().__init__(list_pictures(folder, field))
 
-    def __getitem__(self, index: int) -> Record:
-        return {"background": read_colour(self.files[index]), "index": index}
+    def __getitem__(self, index: int) -> Row:
+        path = self.files[index]
+        planes = {"background": File(path, read_colour)}
+        return Row(index, path.name, read_size(path), planes)
 
 
 class PairFolder(_Folder):
@@ -195,25 +203,25 @@ class PairFolder(_Folder):
         self.foregrounds = foregrounds and self._partners(foregrounds, f"{fields}.foregrounds")
         self.trimaps = trimaps and self._partners(trimaps, f"{fields}.trimaps")
         self.has_trimaps = bool(self.trimaps)
-        warn_of_binary_alphas([read_grey(path) for path in _sample(self.alphas)], alphas)
+        warn_of_binary_alphas(
+            [read_grey(path) for path in _sample(self.alphas, BINARY_SAMPLE)], alphas
+        )
 
     def _partners(self, folder: pathlib.Path, field: str) -> list[pathlib.Path]:
-        partners = pair_by_stem(self.files, list_pictures(folder, field), field)
+        listed = list_pictures(folder, field)
+        self._fingerprints.append(listed.fingerprint)
+        partners = pair_by_stem(self.files, _files(listed), field)
         _sizes_agree(self.files, partners)
         return partners
 
-    def __getitem__(self, index: int) -> Record:
-        record = {
-            "image": read_colour(self.files[index]),
-            "alpha": read_grey(self.alphas[index]),
-            "index": index,
-            "name": self.name(index),
-        }
+    def __getitem__(self, index: int) -> Row:
+        path = self.files[index]
+        planes = {"image": File(path, read_colour), "alpha": File(self.alphas[index], read_grey)}
         if self.foregrounds:
-            record["foreground"] = read_colour(self.foregrounds[index])
+            planes["foreground"] = File(self.foregrounds[index], read_colour)
         if self.trimaps:
-            record["trimap"] = read_grey(self.trimaps[index])
-        return record
+            planes["trimap"] = File(self.trimaps[index], read_grey)
+        return Row(index, path.name, read_size(path), planes)
 
 
 class CutoutFolder(_Folder):
@@ -221,12 +229,18 @@ class CutoutFolder(_Folder):
 
     def __init__(self, folder: pathlib.Path):
         super().__init__(list_pictures(folder, "data.cutouts"))
-        warn_of_binary_alphas([read_cutout(path)[1] for path in _sample(self.files)], folder)
+        warn_of_binary_alphas(
+            [read_cutout(path)[1] for path in _sample(self.files, BINARY_SAMPLE)], folder
+        )
 
-    def __getitem__(self, index: int) -> Record:
-        foreground, alpha = read_cutout(self.files[index])
-        name = self.name(index)
-        return {"foreground": foreground, "alpha": alpha, "index": index, "name": name}
+    def __getitem__(self, index: int) -> Row:
+        path = self.files[index]
+        decoded = functools.cache(read_cutout)  # both planes lie in one file
+        planes = {
+            "foreground": File(path, lambda path: decoded(path)[0]),
+            "alpha": File(path, lambda path: decoded(path)[1]),
+        }
+        return Row(index, path.name, read_size(path), planes)
 
 
 class Cached:
@@ -234,15 +248,15 @@ class Cached:
 
     def __init__(self, source: Any):
         self.source = source
-        self._rows: dict[int, Record] = {}
+        self._rows: dict[int, Row] = {}
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> Record:
+    def __getitem__(self, index: int) -> Row:
         if index not in self._rows:
             self._rows[index] = self.source[index]
-        return dict(self._rows[index])
+        return self._rows[index]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "source":  # unpickling asks before they are there
@@ -253,9 +267,10 @@ class Cached:
         return {"source": self.source, "_rows": {}}  # a worker starts with nothing kept
 
 
-def _sample(files: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-    rows = np.unique(np.linspace(0, len(files) - 1, min(len(files), BINARY_SAMPLE)).astype(int))
-    return [files[row] for row in rows]
+def _sample(items: Sequence[Any], count: int) -> list[Any]:
+    """Evenly spread ones of many."""
+    rows = np.unique(np.linspace(0, len(items) - 1, min(len(items), count)).astype(int))
+    return [items[row] for row in rows]
 
 
 def warn_of_binary_alphas(alphas: Sequence[np.ndarray], folder: pathlib.Path) -> None:

@@ -24,10 +24,15 @@ Rule = Callable[[Callable[[jax.Array], dict[str, jax.Array]], jax.Array], jax.Ar
 
 
 def decode(batch: Batch) -> Batch:
-    """Turns the loader's uint8 into 0..1; a trimap's 128 becomes exactly one half."""
+    """Turns the loader's uint8 into 0..1; a trimap's 128 becomes exactly one half.
+
+    A `label` is a class number and stays one.
+    """
     decoded = {}
     for name, value in batch.items():
-        if value.dtype == jnp.uint8:
+        if name == "label":
+            value = value.astype(jnp.int32)
+        elif value.dtype == jnp.uint8:
             scaled = value.astype(jnp.float32) / 255.0
             value = jnp.where(value == 128, 0.5, scaled) if name == "trimap" else scaled
         decoded[name] = value
@@ -56,7 +61,8 @@ def train_step(
         axis_name: The axis that the replicas share, or None where the program is global.
 
     Returns:
-        The state after, and scalars: `loss`, every term, and `gradient_norm`.
+        The state after, and scalars: `loss`, every term, `gradient_norm`, and `skipped`, the
+        number of broken rows that others stand in for.
     """
     replicas = jax.lax.axis_size(axis_name) if axis_name else 1
     batch = decode(batch)
@@ -94,7 +100,11 @@ def train_step(
         opt_state=opt_state,
         ema=averaged,
     )
-    return after, {"loss": loss, **terms, "gradient_norm": optax.tree.norm(gradient)}
+    skipped = jnp.sum(batch.get("skipped", jnp.zeros((), jnp.int32)))
+    if axis_name:
+        skipped = jax.lax.psum(skipped, axis_name)
+    norm = optax.tree.norm(gradient)
+    return after, {"loss": loss, **terms, "gradient_norm": norm, "skipped": skipped}
 
 
 def _divide(terms: Terms, axis_name: str | None) -> dict[str, jax.Array]:

@@ -26,9 +26,11 @@ class Batch(TypedDict, total=False):
     dilation: jax.Array  # [B, H, W, 1] the dilated foreground, 0 or 1
     erosion: jax.Array  # [B, H, W, 1] the eroded foreground, 0 or 1
     plate: jax.Array  # [B, H, W, 3], the captured background
+    label: jax.Array  # [B, H, W, 1] int32 class numbers, 255 where none counts
     mask: jax.Array  # [B] bool, false where the example is padding
     index: jax.Array  # [B] position in the data set
     size: jax.Array  # [B, 2] true height and width
+    skipped: jax.Array  # [B] broken rows that this example stands in for
     replicas: int  # over how many programs the batch is spread; the step sets it
 
 

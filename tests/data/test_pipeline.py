@@ -155,17 +155,18 @@ def test_fixed_pairing_is_the_released_one_and_random_the_papers(tmp_path):
     root = folders.backgrounds(folders.am2k(tmp_path), "COCO/train_bg", count=7)
     seen = {}
     for pairing in ("fixed", "random"):
-        config = settings("track=comp_coco", root=str(root), compose__pairing=pairing)
+        config = settings(
+            "track=comp_coco", root=str(root), pairing=pairing, backgrounds_per_foreground=1
+        )
         data = pipeline.open_training(config, 0)
         used = []
-        original = data.examples.backgrounds.__class__.__getitem__
-        data.examples.backgrounds.__class__.__getitem__ = lambda self, row, used=used, f=original: (
-            used.append(row) or f(self, row)
-        )
+        kind = type(data.pool.backgrounds)
+        original = kind.__getitem__
+        kind.__getitem__ = lambda self, row, used=used, f=original: used.append(row) or f(self, row)
         try:
             batch = take(data.batches(20, threads=0), 3)[0]
         finally:
-            data.examples.backgrounds.__class__.__getitem__ = original
+            kind.__getitem__ = original
         seen[pairing] = (sorted(set(used)), batch)
     assert seen["fixed"][0] == [0, 1, 2, 3]
     assert seen["random"][0] == list(range(7))

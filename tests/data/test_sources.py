@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxmatte.data import sources
-from jaxmatte.errors import UserError
+from jaxmatte.errors import BrokenData, UserError
 from tests.data import folders
 
 
@@ -16,20 +16,20 @@ def test_pairs_come_in_order_of_their_names(tmp_path):
     source = pairs(folders.am2k(tmp_path))
     assert len(source) == 4
     assert [source.name(i) for i in range(4)] == [f"m_{i:08d}.jpg" for i in range(4)]
-    record = source[2]
-    assert record["image"].shape == (96, 128, 3)
-    assert record["index"] == 2
-    np.testing.assert_array_equal(record["alpha"], folders.matte(96, 128))
-    difference = record["image"].astype(int) - folders.picture(2, 96, 128)
+    row = source[2]
+    assert row["image"].shape == (96, 128, 3)
+    assert (row.index, row.name, row.size) == (2, "m_00000002.jpg", (96, 128))
+    np.testing.assert_array_equal(row["alpha"], folders.matte(96, 128))
+    difference = row["image"].astype(int) - folders.picture(2, 96, 128)
     assert np.abs(difference).mean() < 3  # JPEG
 
 
 def test_cutouts_keep_colours_and_alpha_apart(tmp_path):
     rgba = np.dstack([folders.picture(1, 40, 50), folders.matte(40, 50)])
     folders.write(tmp_path / "a.png", rgba)
-    record = sources.CutoutFolder(tmp_path)[0]
-    np.testing.assert_array_equal(record["foreground"], rgba[..., :3])
-    np.testing.assert_array_equal(record["alpha"], rgba[..., 3])
+    row = sources.CutoutFolder(tmp_path)[0]
+    np.testing.assert_array_equal(row["foreground"], rgba[..., :3])
+    np.testing.assert_array_equal(row["alpha"], rgba[..., 3])
 
 
 def test_sixteen_bit_and_three_channel_alphas_read_as_bytes(tmp_path):
@@ -72,8 +72,26 @@ def test_a_picture_that_does_not_decode_is_named(tmp_path, share):
     path = tmp_path / "AM-2k/train/original/m_00000001.jpg"
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UserError, match=r"cannot decode .*m_00000001.jpg"):
+    with pytest.raises(BrokenData, match=r"cannot (decode|read) .*m_00000001.jpg"):
+        source[1].read("image")
+
+
+def test_a_file_that_vanished_is_named(tmp_path):
+    source = pairs(folders.am2k(tmp_path))
+    row = source[1]
+    (tmp_path / "AM-2k/train/mask/m_00000001.png").unlink()
+    with pytest.raises(BrokenData, match=r"cannot read .*m_00000001.png"):
+        row.read("alpha")
+    (tmp_path / "AM-2k/train/original/m_00000001.jpg").unlink()
+    with pytest.raises(BrokenData, match=r"cannot read .*m_00000001.jpg"):
         source[1]
+
+
+def test_a_size_that_changed_after_the_start_is_found_when_it_is_read(tmp_path):
+    source = pairs(folders.am2k(tmp_path))
+    folders.write(tmp_path / "AM-2k/train/mask/m_00000001.png", folders.matte(90, 128))
+    with pytest.raises(BrokenData, match=r"the alpha of m_00000001.jpg is 128x90 where 128x96"):
+        source[1].read("alpha")
 
 
 def test_binary_alphas_are_warned_of_with_their_share(tmp_path, capsys):
@@ -91,11 +109,16 @@ def test_no_warning_for_mattes(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_fingerprint_follows_the_names(tmp_path):
+def test_fingerprint_follows_names_and_bytes_of_images_and_alphas(tmp_path):
     before = pairs(folders.am2k(tmp_path)).fingerprint
     assert before == pairs(tmp_path).fingerprint
+    path = tmp_path / "AM-2k/train/mask/m_00000001.png"
+    path.write_bytes(path.read_bytes() + b"0")
+    (path.parent / "notes.txt").write_text("")  # a folder tells of what comes and goes in it
+    changed = pairs(tmp_path).fingerprint
+    assert changed != before
     folders.am2k(tmp_path, count=5)
-    assert pairs(tmp_path).fingerprint != before
+    assert pairs(tmp_path).fingerprint not in (before, changed)
 
 
 def test_cached_reads_each_row_once_and_travels_to_workers_empty(tmp_path):
@@ -111,8 +134,6 @@ def test_cached_reads_each_row_once_and_travels_to_workers_empty(tmp_path):
     first, again = cached[1], cached[1]
     assert counted.reads == 1
     np.testing.assert_array_equal(first["background"], again["background"])
-    again["background"] = None  # a record belongs to whoever asked for it
-    assert cached[1]["background"] is not None
     assert cached.name(1) == "h_00000001.jpg"
     plain = sources.Cached(sources.PictureFolder(tmp_path / "BG-20k/train", "data.backgrounds"))
     plain[0]

@@ -1,7 +1,6 @@
 """The studio as a data set: splits that never overlap and a random-access source."""
 
-import numpy as np
-
+from jaxmatte.data.rows import Row
 from jaxmatte.data.studio.scene import MODES, checked_size, render
 from jaxmatte.errors import UserError
 
@@ -52,20 +51,14 @@ class StudioSource:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray | int]:
-        """image, foreground, background uint8 [H,W,3], alpha uint8 [H,W], index (the row)."""
+    def __getitem__(self, i: int) -> Row:
+        """`image`, `foreground`, `background` and `alpha` of a scene, in memory."""
         row = int(i)
         if not -self.count <= row < self.count:
             raise IndexError(f"scene {row} of {self.count}")
         row %= self.count
         scene = render(self.seed, split_range(self.split)[row], self._shape, self._mode_of(row))
-        return {
-            "image": scene.image,
-            "alpha": scene.alpha,
-            "foreground": scene.foreground,
-            "background": scene.background,
-            "index": row,
-        }
+        return Row.of(row, self.name(row), **vars(scene))
 
     def _mode_of(self, row: int) -> str:
         return MODES[row % 2] if self.mode == "mixed" else self.mode

@@ -1,0 +1,139 @@
+"""The command: `python -m jaxmatte.data` with list, show, check or prepare."""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from jaxmatte.data import catalog, report
+from jaxmatte.data.check import check
+from jaxmatte.data.sets import ENTRIES
+from jaxmatte.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the arguments say; returns the exit code.
+
+    0: done; 1: the check found problems; 2: a mistake of the person at the terminal.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser(arguments[:1] == ["prepare"]).parse_args(arguments)
+        return options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _parser(preparing: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxmatte.data",
+        description="The data sets of the papers: what they are, whether a copy is whole, "
+        "and preparing one for fast training.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("list", help="the sets there are")
+    command.set_defaults(run=_list)
+
+    command = commands.add_parser("show", help="layout, licence and page of a set")
+    command.add_argument("name")
+    command.set_defaults(run=_show)
+
+    command = commands.add_parser("check", help="verify a copy of a set; exit code 1: problems")
+    command.add_argument("name")
+    command.add_argument("root", type=pathlib.Path, help="the set's folder, or what holds it")
+    command.add_argument("--split", default="", help="only this one; default: all")
+    command.add_argument("--classes", type=int, help="how many classes your label maps have")
+    command.add_argument("--threads", type=int, help="that decode; default: one a core")
+    command.add_argument("--strict", action="store_true", help="notes count as problems")
+    command.add_argument("--report", type=pathlib.Path, metavar="FILE", help="write all as JSON")
+    command.set_defaults(run=_check)
+
+    command = commands.add_parser("prepare", help="write a set in the form that trains fastest")
+    if preparing:  # what it needs is slow to import
+        from jaxmatte.data import prepare
+
+        prepare.add_arguments(command)
+        command.set_defaults(run=prepare.run)
+    return parser
+
+
+def _list(_: argparse.Namespace) -> int:
+    wide = max(map(len, ENTRIES))
+    for name, entry in ENTRIES.items():
+        print(f"{name:{wide}}  {entry.title}: {entry.about}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    entry = catalog.get(options.name)
+    print(f"{entry.title}: {entry.about}\n")
+    about = {
+        "licence": entry.licence,
+        "to get it": entry.get,
+        "page": entry.page,
+        "notes": entry.notes,
+        "checks": ", ".join(("counts", "decoding", "colours", "duplicates", *entry.checks)),
+    }
+    print("\n".join(report.facts(about)))
+    where = " or ".join((*entry.folders, "its own folder"))
+    print(f"\nfiles below {where}")
+    for name, layout in entry.splits.items():
+        count = "" if layout.count is None else f", {layout.count:,} rows"
+        if layout.clips is not None:
+            count += f", {layout.clips:,} clips"
+        print(f"  {name}{count}{' (optional)' if layout.optional else ''}")
+        print("\n".join(f"    {line}" for line in report.facts(layout.where())))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    with _quiet_decoders() as terminal:
+        found = check(
+            options.name,
+            options.root,
+            options.split,
+            options.classes,
+            options.threads,
+            terminal if terminal.isatty() else None,
+        )
+    print(found.as_text())
+    if options.report:
+        try:
+            options.report.write_text(found.as_json() + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {options.report}: {error.strerror}") from None
+    return 0 if found.clean and not (options.strict and found.findings) else 1
+
+
+@contextlib.contextmanager
+def _quiet_decoders() -> Iterator[TextIO]:
+    """Gives the terminal, which is shut to libraries that complain there past Python.
+
+    libpng, libjpeg and OpenCV do so for each bad file; the report has them all, with their names.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere, os.fdopen(os.dup(2), "w") as terminal:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
