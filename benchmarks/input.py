@@ -3,11 +3,13 @@
     python benchmarks/input.py                    the tables, on one core (3 minutes)
     python benchmarks/input.py --workers          examples a second with 1 and 2 threads and workers
     python benchmarks/input.py --soak=20000       memory over so many examples
+    python benchmarks/input.py --device           steps that host or device could do, on both
 
 Pictures are scenes of the studio in the layouts of AM-2k and BG-20k: foregrounds of 1500 x 1200,
 backgrounds of 2000 x 1500, JPEG and PNG files, made once (half a minute) below --data, then
 prepared by the real command. Times are processor times of one core, so that a busy machine disturbs
-them less; `decode` is what it takes to decode the same windows of the same planes and nothing else.
+them less; `fetch` and `decode` are what it takes to read the same records and to decode the same
+windows once more and nothing else, `ratio` is the whole over their sum.
 The straightforward loader is what the released code does: decode all with Pillow, fit the
 background with scikit-image, blend and make labels at full size, crop and shrink at the end.
 """
@@ -30,8 +32,11 @@ from configs import gfm, routes
 from jaxmatte.data import __main__ as command
 from jaxmatte.data import augment, codec, compose, pipeline, pool, regions, rows, store
 from jaxmatte.data.studio import render
+from jaxmatte.engine import memory
 
 ROWS = 24
+BATCH = 8
+EPOCH = 9000  # examples
 STORES = {"original": "the files' own bytes", "jpeg95": "tiles of JPEG 95"}
 ROUTES = ("dim", "gca", "bgmv2", "modnet", "ppmatting", "bisenetv2")
 # Where each function's own time is counted, less that of others of this list that it calls.
@@ -39,13 +44,14 @@ STAGES = (
     ("fetch", store.Store, "content"),
     ("decode", codec.Tiles, "read"),
     ("decode", codec._Whole, "read"),
+    ("decode", codec, "_decode_runs"),
     ("decode", rows.File, "read"),
     ("labels", pool.Pool, "labels"),
     ("labels", pool.Pool, "label"),
     ("labels", regions.Runs, "read"),
     ("labels", regions.Runs, "pick"),
     ("colours", pool.Pool, "separated"),
-    ("fit", compose, "fit"),
+    ("fit", compose, "_fit"),
     ("blur", compose, "behind"),
     ("blend", compose, "blend"),
     ("noise", compose, "draw_noise"),
@@ -95,6 +101,8 @@ def settings(root: pathlib.Path, form: str, route: str = "gfm", track: str = "rs
                 del config[name]
             config.update(getattr(routes, route)())
             config.route = route
+    # An epoch as long as the paper's: grain shuffles few rows more slowly than many.
+    config.backgrounds_per_foreground = EPOCH // ROWS
     if form != "files":
         config.source, config.store = "store", f"{form}/foregrounds"
         config.backgrounds = f"{form}/backgrounds" if config.backgrounds else ""
@@ -103,10 +111,9 @@ def settings(root: pathlib.Path, form: str, route: str = "gfm", track: str = "rs
 
 def draw(data: pipeline.TrainingData, count: int) -> float:
     """Seconds of processor time an example, on this thread, through the whole pipeline."""
-    batches = data.batches(1, threads=0)
-    next(batches)
+    batches = data.batches(BATCH, threads=0)
     start = time.process_time()
-    for _ in range(count):
+    for _ in range(count // BATCH):
         next(batches)
     return (time.process_time() - start) / count
 
@@ -124,27 +131,32 @@ def patched(wrap: Callable[[str, Callable], Callable]) -> Iterator[None]:
             setattr(owner, name, function)
 
 
-def decoding(data: pipeline.TrainingData, count: int) -> float:
-    """Seconds an example that decoding alone takes: the same windows, once more."""
-    asked: list[tuple[Any, Any]] = []
+def decoding(data: pipeline.TrainingData, count: int) -> tuple[float, float]:
+    """Seconds an example of the same reads once more and nothing else: fetched, and decoded."""
+    asked: dict[str, list[tuple[Callable, tuple]]] = {"fetch": [], "decode": []}
 
     def record(stage: str, function: Callable) -> Callable:
-        def recorded(plane: Any, *given: Any) -> Any:
-            asked.append((plane, given))
-            return function(plane, *given)
+        if stage not in asked:
+            return function
 
-        return recorded if stage == "decode" else function
+        def recorded(*given: Any) -> Any:
+            asked[stage].append((function, given))
+            return function(*given)
+
+        return recorded
 
     with patched(record):
         draw(data, count)
-    kept = {id(plane): plane for plane, _ in asked}  # files are decoded once a row
-    whole = [p for p in kept.values() if not isinstance(p, codec.Tiles)]
-    for plane in whole:
-        plane._pixels = None
-    start = time.process_time()
-    for plane, given in asked:
-        plane.read(*given)
-    return (time.process_time() - start) / (count + 1)
+    for _, (plane, *_) in asked["decode"]:  # files are decoded once a row
+        if hasattr(plane, "_pixels"):
+            plane._pixels = None
+    spent = []
+    for stage in ("fetch", "decode"):
+        start = time.process_time()
+        for function, given in asked[stage]:
+            function(*given)
+        spent.append((time.process_time() - start) / count)
+    return spent[0], spent[1]
 
 
 def stages(data: pipeline.TrainingData, count: int) -> dict[str, float]:
@@ -167,7 +179,7 @@ def stages(data: pipeline.TrainingData, count: int) -> dict[str, float]:
 
     with patched(timed):
         whole = draw(data, count)
-    found = {stage: 1e3 * seconds / (count + 1) for stage, seconds in spent.items()}
+    found = {stage: 1e3 * seconds / count for stage, seconds in spent.items()}
     return found | {"rest": 1e3 * whole - sum(found.values())}
 
 
@@ -206,11 +218,9 @@ def straightforward(root: pathlib.Path, config: Any, count: int) -> float:
         side = int(rng.choice(config.crop.sizes))
         side = side if side < min(height, width) else config.crop.fallback
         corners = np.argwhere(trimap[: height - side, : width - side] == 128)
-        top, left = (
-            corners[rng.integers(len(corners))]
-            if rng.random() < 0.5
-            else (rng.integers(height - side), rng.integers(width - side))
-        )
+        found = len(corners) and rng.random() < 0.5
+        anywhere = (rng.integers(height - side), rng.integers(width - side))
+        top, left = corners[rng.integers(len(corners))] if found else anywhere
         for pixels in (image, front, behind, alpha, trimap):
             crop = pixels[top : top + side, left : left + side]
             crop = crop[:, ::-1] if rng.random() < 0.5 else crop
@@ -218,19 +228,23 @@ def straightforward(root: pathlib.Path, config: Any, count: int) -> float:
     return (time.process_time() - start) / count
 
 
-def row(title: str, data: pipeline.TrainingData, count: int) -> tuple[float, float]:
-    """Prints a line of the table: milliseconds an example, decoding, and the stages."""
-    whole, least = 1e3 * draw(data, count), 1e3 * decoding(data, count)
+def row(title: str, data: pipeline.TrainingData, count: int) -> tuple[float, float, float]:
+    """Prints a line of the table: milliseconds an example, of its reads alone, and the stages."""
+    whole = 1e3 * draw(data, count)
+    fetch, decode = (1e3 * spent for spent in decoding(data, count))
     where = "  ".join(
         f"{name} {spent:.2f}" for name, spent in stages(data, count).items() if spent > 0.005
     )
-    print(f"{title:34} {whole:7.2f} {1e3 / whole:7.1f} {least:7.2f} {whole / least:6.2f}   {where}")
-    return whole, least
+    print(
+        f"{title:26} {whole:7.2f} {1e3 / whole:9.1f} {fetch:7.2f} {decode:7.2f} "
+        f"{whole / (fetch + decode):6.2f}   {where}"
+    )
+    return whole, fetch, decode
 
 
 def tables(root: pathlib.Path, count: int) -> None:
-    head = ("ms", "a second", "decode", "ratio")
-    print(f"{'one core':34} {head[0]:>7} {head[1]:>7} {head[2]:>7} {head[3]:>6}   where (ms)")
+    head = ("ms", "a second", "fetch", "decode", "ratio")
+    print("{:26} {:>7} {:>9} {:>7} {:>7} {:>6}   where (ms)".format("one core", *head))
     measured = {}
     for form in ("files", *STORES):
         for track in ("rssn", "comp_coco", "ori"):
@@ -242,12 +256,13 @@ def tables(root: pathlib.Path, count: int) -> None:
             )
     for route in ROUTES:
         data = pipeline.open_training(settings(root, "jpeg95", route), 0)
-        row(f"{route}, jpeg95", data, max(count // 4, 8))
+        row(f"{route}, jpeg95", data, max(count // 32, 1) * BATCH)
     plain = 1e3 * straightforward(root, settings(root, "files"), max(count // 8, ROWS))
-    whole, least = measured["jpeg95", "rssn"]
+    whole, fetch, decode = measured["jpeg95", "rssn"]
     print(
-        f"\nRSSN at 320, prepared: {whole:.2f} ms; decoding the needed pixels: {least:.2f} ms: "
-        f"ratio {whole / least:.2f} (limit 1.5)"
+        f"\nRSSN at 320, prepared: {whole:.2f} ms; fetching and decoding the needed pixels alone: "
+        f"{fetch + decode:.2f} ms: ratio {whole / (fetch + decode):.2f} (limit 1.5); decoding "
+        f"without fetching: {decode:.2f} ms: ratio {whole / decode:.2f}"
     )
     print(
         f"the straightforward loader: {plain:.1f} ms: {plain / whole:.1f} times as long "
@@ -257,7 +272,7 @@ def tables(root: pathlib.Path, count: int) -> None:
 
 def rate(data: pipeline.TrainingData, count: int, **how: Any) -> float:
     """Examples a second by the clock, once everything runs."""
-    batches = data.batches(8, **how)
+    batches = data.batches(BATCH, **how)
     for _ in range(8):
         next(batches)
     start = time.perf_counter()
@@ -267,18 +282,82 @@ def rate(data: pipeline.TrainingData, count: int, **how: Any) -> float:
 
 
 def scaling(root: pathlib.Path, count: int) -> None:
+    """Prints the best of three rounds, one and two taking turns."""
     data = pipeline.open_training(settings(root, "jpeg95"), 0)
     for kind, one, two in (
         ("threads", {"threads": 1}, {"threads": 2}),
         ("workers", {"workers": 1, "threads": 1}, {"workers": 2, "threads": 1}),
     ):
-        alone, both = rate(data, count, **one), rate(data, count, **two)
+        rounds = [(rate(data, count, **one), rate(data, count, **two)) for _ in range(3)]
+        alone, both = (max(rates) for rates in zip(*rounds, strict=True))
         print(f"{kind}: 1: {alone:.1f} a second, 2: {both:.1f} a second; {both / alone:.2f} times")
+
+
+def devices(side: int = 640, examples: int = 8) -> None:
+    """Prints milliseconds an example of what could be done on either side."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxmatte import labels
+
+    rng = np.random.default_rng(0)
+    scene = render(7, 0, (side, side))
+    behind = scene.background.astype(np.float32)
+    stack = {
+        name: jnp.asarray(np.stack([pixels] * examples))
+        for name, pixels in (("f", scene.foreground), ("b", behind), ("a", scene.alpha[..., None]))
+    }
+    keys = jax.random.split(jax.random.key(0), examples)
+
+    def blend(f: Any, b: Any, a: Any) -> Any:
+        opacity = a / 255.0
+        return jnp.floor(opacity * f + (1 - opacity) * b).astype(jnp.uint8)
+
+    def noise(keys: Any) -> Any:
+        return jax.vmap(lambda key: 10.0 * jax.random.normal(key, (side, side, 3)))(keys)
+
+    def box(b: Any) -> Any:
+        for window in ((1, 40, 1, 1), (1, 1, 40, 1)):
+            b = jax.lax.reduce_window(b, 0.0, jax.lax.add, window, (1, 1, 1, 1), "SAME") / 40
+        return b
+
+    for name, host, device in (
+        (
+            "blend",
+            lambda: compose.blend(scene.foreground, behind, scene.alpha),
+            lambda: jax.jit(blend)(stack["f"], stack["b"], stack["a"]),
+        ),
+        (
+            "noise",
+            lambda: compose.draw_noise((side, side, 3), 10.0, rng),
+            lambda: jax.jit(noise)(keys),
+        ),
+        ("blur", lambda: cv2.blur(behind, (40, 40)), lambda: jax.jit(box)(stack["b"])),
+        (
+            "trimap",
+            lambda: regions.trimap(scene.alpha, 25),
+            lambda: jax.jit(lambda a: labels.trimap(a / 255.0, 25))(stack["a"]),
+        ),
+    ):
+        spent = milliseconds(host), milliseconds(lambda d=device: jax.block_until_ready(d()))
+        kind = jax.devices()[0].device_kind
+        print(f"{name:8} host {spent[0]:6.2f} ms, {kind} {spent[1] / examples:6.2f} ms an example")
+
+
+def milliseconds(function: Callable[[], Any], rounds: int = 9) -> float:
+    """The median time of a call by the clock, after one that is not counted."""
+    function()
+    spent = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        spent.append(1e3 * (time.perf_counter() - start))
+    return float(np.median(spent))
 
 
 def soak(root: pathlib.Path, count: int) -> None:
     data = pipeline.open_training(settings(root, "jpeg95"), 0)
-    batches = data.batches(8, threads=2)
+    batches = data.batches(BATCH, threads=2)
     marks = []
     for number in range(count // 8):
         if number in (count // 80, count // 16) or number == count // 8 - 1:
@@ -303,9 +382,13 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=192)
     parser.add_argument("--workers", action="store_true")
     parser.add_argument("--soak", type=int, default=0)
+    parser.add_argument("--device", action="store_true")
     arguments = parser.parse_args()
     flags.FLAGS.mark_as_parsed()  # grain's workers ask
     cv2.setNumThreads(0)
+    memory.keep()  # as training does
+    if arguments.device:
+        return devices()
     with tempfile.TemporaryDirectory() as temporary:
         root = arguments.data or pathlib.Path(temporary)
         make_files(root)

@@ -164,7 +164,7 @@ def print_store(source: Photographs) -> None:
         print(f"\nprepare, one thread: {1e3 * spent / len(rows):.0f} ms a row")
         print(f"open a store of {len(rows)} rows: {opening:.2f} ms")
         print(
-            f"fetch an image of {np.mean(sizes) / 1e3:.0f} kB and check its CRC: "
+            f"fetch an image of {np.mean(sizes) / 1e3:.0f} kB and compare its stamp: "
             f"{np.median(times):.3f} ms"
         )
 

@@ -37,7 +37,7 @@ def gfm() -> ml_collections.ConfigDict:
                 # How `python -m jaxmatte.data prepare --denoise` denoises; a store that was
                 # denoised otherwise is refused.
                 "denoiser": {"strength": 3.0, "colour": 3.0, "patch": 7, "search": 21},
-                "denoised_foregrounds": "",  # source=folder: folders of denoised pictures
+                "denoised_foregrounds": "",  # folders of denoised pictures, by name
                 "denoised_backgrounds": "",
                 "blur": 0.5,
                 "blur_kernels": (20, 30, 40, 50, 60),
@@ -159,7 +159,7 @@ def bgmv2(stage: str = "base") -> ml_collections.ConfigDict:
             "route": "bgmv2",
             "size": 1536 if refine else 384,  # side of the training picture
             # Range of the side that the canvas is scaled to, the greater of two draws; the middle
-            # of it is seen.
+            # of it is seen. For a background no less than `size`.
             "sides": (1024, 2044) if refine else (256, 511),
             "canvas": 2048 if refine else 512,  # side at which blurs are meant
             "front": _bgmv2_lens((0.3, 1.0) if refine else (0.4, 1.0)),
@@ -234,7 +234,7 @@ def ppmatting(human: int = 0) -> ml_collections.ConfigDict:
                 "photographed": "image",
                 "denoise": 0.5,  # rssn: probability of the denoised pair, where on file
                 "denoiser": {"strength": 3.0, "colour": 3.0, "patch": 7, "search": 21},
-                "denoised_foregrounds": "",  # source=folder: folders of denoised pictures
+                "denoised_foregrounds": "",  # folders of denoised pictures, by name
                 "denoised_backgrounds": "",
                 "blur": 0.5,  # rssn: probability of a blurred background
                 "blur_sides": (19, 29, 39, 49, 59),  # of the Gaussian

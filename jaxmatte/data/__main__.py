@@ -5,7 +5,7 @@ import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from jaxmatte.data import catalog, report
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        goes_on = "; the same command goes on where it stopped" * (arguments[:1] == ["prepare"])
+        print(f"stopped{goes_on}", file=sys.stderr)
         return 130
 
 
@@ -42,17 +43,26 @@ def _parser(preparing: bool) -> argparse.ArgumentParser:
     command.set_defaults(run=_list)
 
     command = commands.add_parser("show", help="layout, licence and page of a set")
-    command.add_argument("name")
+    command.add_argument("name", help="the set, by its name in the list")
     command.set_defaults(run=_show)
 
     command = commands.add_parser("check", help="verify a copy of a set; exit code 1: problems")
-    command.add_argument("name")
+    command.description = "Decodes every file of a copy, and lists what is wrong with it."
+    command.add_argument("name", help="the set, by its name in the list")
     command.add_argument("root", type=pathlib.Path, help="the set's folder, or what holds it")
-    command.add_argument("--split", default="", help="only this one; default: all")
-    command.add_argument("--classes", type=int, help="how many classes your label maps have")
-    command.add_argument("--threads", type=int, help="that decode; default: one a core")
-    command.add_argument("--strict", action="store_true", help="notes count as problems")
-    command.add_argument("--report", type=pathlib.Path, metavar="FILE", help="write all as JSON")
+    command.add_argument("--split", default="", help="only this one. default: all")
+    command.add_argument(
+        "--classes", type=_count, metavar="COUNT", help="how many classes your own label maps have"
+    )
+    command.add_argument(
+        "--threads", type=_count, metavar="COUNT", help="that decode. default: one a core"
+    )
+    command.add_argument(
+        "--strict", action="store_true", help="exit with 1 also where there are only notes"
+    )
+    command.add_argument(
+        "--report", type=pathlib.Path, metavar="FILE", help="write all that was found, as JSON"
+    )
     command.set_defaults(run=_check)
 
     command = commands.add_parser("prepare", help="write a set in the form that trains fastest")
@@ -60,8 +70,21 @@ def _parser(preparing: bool) -> argparse.ArgumentParser:
         from jaxmatte.data import prepare
 
         prepare.add_arguments(command)
-        command.set_defaults(run=prepare.run)
+        command.set_defaults(run=lambda options: _quietly(prepare.run, options))
     return parser
+
+
+def _count(text: str) -> int:
+    """A whole number above 0, for argparse."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _quietly(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Runs a command that writes to Python's stderr; decoders that write past it are not heard."""
+    with _quiet_decoders() as terminal, contextlib.redirect_stderr(terminal):
+        return run(options)
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -94,6 +117,9 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    folder = options.report and options.report.parent
+    if folder and not folder.is_dir():  # told before an hour of decoding
+        raise UserError(f"cannot write {options.report}: there is no folder {folder}")
     with _quiet_decoders() as terminal:
         found = check(
             options.name,

@@ -1,8 +1,7 @@
-"""Geometry of whole planes: resizing, affine maps, mirroring, and GFM's crop.
+"""Geometry of planes: resizing, affine maps, mirroring.
 
-Matrices and positions follow OpenCV: (across, down), pixel centres on whole numbers. Planes that
-belong together go through the same map, each kind with its own interpolation and border.
-`crops` says which part of a picture is seen.
+Matrices and positions follow OpenCV: (across, down), pixel centres on whole numbers. `crops` says
+which part of a picture is seen.
 """
 
 import dataclasses
@@ -25,28 +24,12 @@ BORDERS = {
     "replicate": cv2.BORDER_REPLICATE,  # aaa|abc
     "reflect": cv2.BORDER_REFLECT_101,  # cb|abc
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-    """How a kind of plane is read between its pixels and beyond its border."""
-
-    interpolation: str = "linear"
-    border: str = "constant"
-    fill: int = 0  # where the border is constant
-
-
-# Beyond the border a scene goes on, an object has ended, and a label is known to be absent.
-SAMPLING = {
-    "image": Sampling("linear", "reflect"),
-    "background": Sampling("linear", "reflect"),
-    "plate": Sampling("linear", "reflect"),
-    "foreground": Sampling("linear", "replicate"),
-    "alpha": Sampling("linear", "constant", 0),
-    "trimap": Sampling("nearest", "constant", 0),
-    "label": Sampling("nearest", "constant", 255),  # 255: not looked at
-}
 _FRACTION = 14  # bits of a position's fraction: 1/16384 of a pixel
+
+
+def interpolation(field: str) -> str:
+    """How a kind of plane is resized: what holds classes must not be mixed."""
+    return "nearest" if field in ("trimap", "label") else "linear"
 
 
 def resize(
@@ -68,22 +51,26 @@ def resize(
 def resize_all(
     planes: Mapping[str, np.ndarray], size: int | tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Resizes planes that belong together, each kind by its `SAMPLING`."""
-    return {name: resize(p, size, SAMPLING[name].interpolation) for name, p in planes.items()}
+    """Resizes planes that belong together, each kind by its `interpolation`."""
+    return {name: resize(pixels, size, interpolation(name)) for name, pixels in planes.items()}
 
 
-def random_shape(
-    shape: tuple[int, int], rng: np.random.Generator, shorter: tuple[int, int]
-) -> tuple[int, int]:
-    """Height and width after a random resize that keeps the aspect.
+def shrink(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes [H,W] or [H,W,C] uint8 by means of what a pixel covers, where it shrinks.
+
+    A whole factor comes first, since OpenCV takes it much faster than others: half the time. What
+    it leaves over, less than a pixel of the result, is cut off below and to the right.
 
     Args:
-        shape: Height and width before.
-        rng: The example's own random numbers.
-        shorter: The least and the greatest length of the shorter side; both can be drawn.
+        pixels: The plane.
+        size: Height and width.
     """
-    scale = int(rng.integers(shorter[0], shorter[1] + 1)) / min(shape)
-    return max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
+    factors = tuple(max(a // b, 1) for a, b in zip(pixels.shape, size, strict=False))
+    if factors != (1, 1):
+        whole = tuple(n // factor for n, factor in zip(pixels.shape, factors, strict=False))
+        used = pixels[: whole[0] * factors[0], : whole[1] * factors[1]]
+        pixels = resize(used, whole, "area")
+    return resize(pixels, size, "area")
 
 
 def mirror(pixels: np.ndarray) -> np.ndarray:
@@ -190,16 +177,6 @@ def apply(
     )
 
 
-def apply_all(
-    planes: Mapping[str, np.ndarray], matrix: np.ndarray, shape: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    """Planes that belong together, seen through one map, each kind by its `SAMPLING`."""
-    return {
-        name: apply(pixels, matrix, shape, **dataclasses.asdict(SAMPLING[name]))
-        for name, pixels in planes.items()
-    }
-
-
 def positions(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """The pixels nearest to where rows and columns of a result come from.
 
@@ -214,18 +191,19 @@ def positions(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
     Returns:
         [h,w,2] int16, (across, down); outside the picture where the place is.
     """
-    found = np.empty((len(rows), len(columns), 2), np.int16)
-    for axis, (across, down, offset) in enumerate(matrix):
+    axes = []
+    for across, down, offset in matrix:
         by_row = np.rint((down * rows + (offset + 0.5)) * (1 << _FRACTION)).astype(np.int64)
         by_column = np.rint(across * columns * (1 << _FRACTION)).astype(np.int64)
         ends = np.add.outer(by_row[[0, -1]], by_column[[0, -1]]) >> _FRACTION
         if np.abs(ends).max() < 1 << 15:  # all fit: half the memory, twice as fast
             sums = np.add.outer(by_row.astype(np.int32), by_column.astype(np.int32))
-            found[..., axis] = sums >> _FRACTION
+            sums >>= _FRACTION
         else:
             sums = np.add.outer(by_row, by_column) >> _FRACTION
-            found[..., axis] = np.clip(sums, -1, np.iinfo(np.int16).max)
-    return found
+            np.clip(sums, -1, np.iinfo(np.int16).max, out=sums)
+        axes.append(sums.astype(np.int16))
+    return cv2.merge(axes)
 
 
 def pick(

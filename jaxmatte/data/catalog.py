@@ -3,14 +3,17 @@
 What is known of each is in `sets`; `python -m jaxmatte.data` lists them and checks a copy.
 """
 
+import contextlib
 import difflib
 import pathlib
 
+import numpy as np
+
 from jaxmatte.data import sets, sources
+from jaxmatte.data.entry import ALL, Entry, Layout, parts_of
 from jaxmatte.data.frozen import Composites
 from jaxmatte.data.layouts import CUTOUT, FilesSource
-from jaxmatte.data.sets import ALL, Entry, Layout
-from jaxmatte.errors import UserError
+from jaxmatte.errors import BrokenData, UserError
 
 
 def names() -> tuple[str, ...]:
@@ -52,12 +55,19 @@ def open(name: str, root: pathlib.Path | str, split: str = "") -> FilesSource:
         advice = f"; {entry.get}" if not entry.plain else ""
         raise UserError(f"{error}{advice} (python -m jaxmatte.data show {entry.name})") from None
     if entry.plain and any(
-        part.field == "alpha" or part.holds == CUTOUT for part in sets.parts_of(layout)
+        part.field == "alpha" or part.holds == CUTOUT for part in parts_of(layout)
     ):
-        step = -(-len(source) // sources.BINARY_SAMPLE)
-        sampled = [source[index]["alpha"] for index in range(0, len(source), step)]
-        sources.warn_of_binary_alphas(sampled, base)
+        sources.warn_of_binary_alphas(_sampled_alphas(source), base)
     return source
+
+
+def _sampled_alphas(source: FilesSource) -> list[np.ndarray]:
+    """Some of the alphas; a broken one is passed over, for whoever reads its row to say so."""
+    alphas = []
+    for index in range(0, len(source), -(-len(source) // sources.BINARY_SAMPLE)):
+        with contextlib.suppress(BrokenData):
+            alphas.append(source[index]["alpha"])
+    return alphas
 
 
 def find(
@@ -79,7 +89,8 @@ def base_of(entry: Entry, root: pathlib.Path | str) -> pathlib.Path:
     """The set's folder: the root, or a folder of its name in it."""
     root = pathlib.Path(root)
     if not root.is_dir():
-        raise UserError(f"no folder {root}; give the one that holds {entry.title}")
+        told = f"{root} is a file" if root.is_file() else f"no folder {root}"
+        raise UserError(f"{told}; give the folder that holds {entry.title}")
     return next((root / name for name in entry.folders if (root / name).is_dir()), root)
 
 

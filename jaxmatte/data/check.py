@@ -14,10 +14,10 @@ from typing import TextIO
 from tqdm import tqdm
 
 from jaxmatte.data import catalog
+from jaxmatte.data.entry import ALL, Entry, Layout
 from jaxmatte.data.inspection import Facts, inspect, wrong_labels
 from jaxmatte.data.layouts import ALPHA, CUTOUT, IGNORED, LABEL, LABEL_IDS, TRIMAP, Survey
 from jaxmatte.data.report import Report, Rows
-from jaxmatte.data.sets import ALL, Entry, Layout
 from jaxmatte.errors import UserError
 
 BINARY_SHARE = 0.05  # of the alphas of a split; from here on it looks like one of masks
@@ -215,8 +215,10 @@ class _Checked:
             share = len(binary) / len(own)
             self._report.add(
                 "binary" if share >= BINARY_SHARE else "few binary",
-                f"{name}: {len(binary):,} of {len(own):,} alphas ({100 * share:.1f} %)",
-                *map(self._name, binary),
+                *(
+                    f"{self._name(path)} ({len(binary):,} of {len(own):,} in {name}, {share:.1%})"
+                    for path in binary
+                ),
             )
 
     def trimaps(self) -> None:

@@ -20,6 +20,7 @@ from jaxmatte.data.rows import Plane, Window
 
 _NOISE_LEVELS = 1 << 16
 _STRIP = 64
+_FINE = 256
 _OPACITY = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
@@ -51,7 +52,8 @@ def blend(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> 
     for strip in _strips(len(mixed)):
         # Three equal channels: NumPy's broadcasting over colours is much slower.
         opacity = cv2.merge([cv2.LUT(alpha[strip], _OPACITY)] * 3)
-        parts = opacity * foreground[strip]
+        parts = foreground[strip].astype(np.float32)
+        parts *= opacity
         np.subtract(np.float32(1), opacity, out=opacity)
         opacity *= background[strip]
         parts += opacity
@@ -83,6 +85,18 @@ def fit(
     Returns:
         [h,w,3] float32.
     """
+    return _fit(background, size, shape, window, step, np.float32)
+
+
+def _fit(
+    background: Plane,
+    size: tuple[int, int],
+    shape: tuple[int, int],
+    window: Window,
+    step: int,
+    dtype: type[np.generic],
+) -> np.ndarray:
+    """`fit` as float32, or as uint16 in 256ths of a level."""
     vertical = _Axis.of(size[0], shape[0], window[0], step)
     horizontal = _Axis.of(size[1], shape[1], window[1], step)
     pixels = background.read((vertical.source, horizontal.source))
@@ -94,14 +108,14 @@ def fit(
             vertical.smoothing,
             borderType=cv2.BORDER_REFLECT_101,
         )
-    fitted = np.empty((vertical.count, horizontal.count, 3), np.float32)
+    fitted = np.empty((vertical.count, horizontal.count, 3), dtype)
     for strip in _strips(vertical.count):
         rows, start = vertical.part(strip)
         matrix = np.array([[horizontal.scale, 0, horizontal.offset], [0, vertical.scale, start]])
         # OpenCV warps pictures of four channels twice as fast as those of three.
-        four = cv2.cvtColor(pixels[rows], cv2.COLOR_RGB2RGBA).astype(np.float32, copy=False)
+        four = cv2.cvtColor(pixels[rows], cv2.COLOR_RGB2RGBA)
         warped = cv2.warpAffine(
-            four,
+            _as(dtype, four),
             matrix,
             (horizontal.count, strip.stop - strip.start),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -109,6 +123,15 @@ def fit(
         )
         cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=fitted[strip])
     return fitted
+
+
+def _as(dtype: type[np.generic], pixels: np.ndarray) -> np.ndarray:
+    """Levels as float32, or in 256ths as uint16."""
+    if dtype == np.float32:
+        return pixels.astype(np.float32, copy=False)
+    if pixels.dtype == np.uint8:
+        return np.multiply(pixels, _FINE, dtype=np.uint16)
+    return np.rint(pixels * np.float32(_FINE)).astype(np.uint16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,8 +196,12 @@ def behind(
     if not blur:
         return fit(background, size, shape, window, step)
     around, inner = with_margin(window, blur // 2 + 1, shape)
-    blurred = cv2.blur(fit(background, size, shape, around), (blur, blur))[inner]
-    return sampled(blurred, step)
+    # OpenCV adds up whole numbers a third faster than floats, and 256ths of a level are enough:
+    # the mean of hundreds of them is off by less than a thousandth.
+    fine = _fit(background, size, shape, around, 1, np.uint16)
+    blurred = sampled(cv2.boxFilter(fine, cv2.CV_32F, (blur, blur))[inner], step)
+    blurred *= np.float32(1 / _FINE)
+    return blurred
 
 
 def sampled(pixels: np.ndarray, step: int) -> np.ndarray:

@@ -4,6 +4,7 @@ A crop is a window: two slices of rows and columns.
 """
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -34,12 +35,6 @@ def uniform(shape: tuple[int, int], size: tuple[int, int], rng: np.random.Genera
     return at(top, left, size)
 
 
-def middle(shape: tuple[int, int], size: tuple[int, int]) -> Window:
-    """The window in the middle of a picture; an odd pixel is left over below and to the right."""
-    _fits(shape, size)
-    return at((shape[0] - size[0]) // 2, (shape[1] - size[1]) // 2, size)
-
-
 def covering(shape: tuple[int, int], side: int) -> tuple[int, int]:
     """DIM's size of a picture that a square is cut from: grown, aspect kept, until it holds it."""
     scale = side / min(shape)
@@ -61,22 +56,22 @@ def enlarged(size: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
 def around_unknown(alpha: np.ndarray, rng: np.random.Generator, side: int, centre: str) -> Window:
     """DIM's crop: a square around a pixel that is neither opaque nor empty.
 
-    Where there is no such pixel it lies anywhere.
+    Where there is no such pixel it lies anywhere (mmagic's in the top-left corner).
 
     Args:
         alpha: [H,W] uint8, at least `side` on each side.
         rng: The example's own random numbers.
         side: Of the square.
-        centre: fitting: one whose square fits, else as for any. any: any one, the square then
-            pushed back into the picture.
+        centre: fitting: one at least half a side away from every border, else as for any. any: any
+            one, the square then pushed back into the picture.
     """
     if centre not in ("fitting", "any"):
         raise UserError(f"crop.centre={centre!r}; there are: fitting, any")
     shape, size, half = alpha.shape, (side, side), side // 2
     _fits(shape, size)
     if centre == "fitting":
-        room = alpha[half : half + shape[0] - side + 1, half : half + shape[1] - side + 1]
-        corner = _random_unknown(room, rng)
+        # mmagic's rule: with an even side it leaves out the last place that would fit.
+        corner = _random_unknown(alpha[half : shape[0] - half, half : shape[1] - half], rng)
         if corner is not None:
             return at(*corner, size)
     pixel = _random_unknown(alpha, rng)
@@ -88,14 +83,23 @@ def around_unknown(alpha: np.ndarray, rng: np.random.Generator, side: int, centr
 
 def _random_unknown(alpha: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
     """A pixel with 0 < alpha < 255, drawn evenly; None where there is none."""
-    unknown = np.flatnonzero(alpha - np.uint8(1) < 254)  # 0 wraps around to 255
-    if not len(unknown):
+    if not alpha.size:
         return None
-    row, column = divmod(int(unknown[rng.integers(len(unknown))]), alpha.shape[1])
-    return row, column
+    unknown = cv2.inRange(alpha, 1, 254)  # 255 where it is
+    counts = np.cumsum(cv2.reduce(unknown, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] // 255)
+    if not counts[-1]:
+        return None
+    number = int(rng.integers(counts[-1]))
+    row = int(np.searchsorted(counts, number, side="right"))
+    return row, int(np.flatnonzero(unknown[row])[number - counts[row]])  # counted from behind
 
 
-def gca(trimap: np.ndarray, rng: np.random.Generator, side: int) -> tuple[tuple[int, int], Window]:
+def gca(
+    read: Callable[[Window], np.ndarray],
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    side: int,
+) -> tuple[tuple[int, int], Window]:
     """GCA's crop: a square around an unknown pixel of the trimap's every fourth row and column.
 
     Only pixels whose square fits are looked at; with fewer than `FEWEST` of them the square lies
@@ -103,30 +107,47 @@ def gca(trimap: np.ndarray, rng: np.random.Generator, side: int) -> tuple[tuple[
     one without any unknown pixel is squeezed into the square.
 
     Args:
-        trimap: [H,W] uint8, unknown where 128.
+        read: Gives the trimap in any window: uint8, unknown where 128.
+        shape: Height and width of the picture.
         rng: The example's own random numbers.
         side: Of the square.
 
     Returns:
         The size to which the picture is resized first, and the window in that.
     """
-    if not (trimap == 128).any():
-        return (side, side), whole((side, side))
-    shape, sparse = trimap.shape, trimap[::4, ::4]
+    resized, half = shape, side // 2
     if min(shape) <= side:
         scale = 1.1 * side / min(shape)
-        shape = tuple(max(int(length * scale), side + 1) for length in shape)
-        rows, columns = (augment.nearest(*pair) for pair in zip(trimap.shape, shape, strict=True))
-        sparse = trimap[np.ix_(rows[::4], columns[::4])]
-    half = side // 2
-    room = sparse[
-        half // 4 : (shape[0] - half) // 4, half // 4 : (shape[1] - half) // 4
-    ]  # centres of squares that fit
-    unknown = np.flatnonzero(room == 128)
-    if len(unknown) < FEWEST:
-        return shape, uniform(shape, (side, side), rng)
-    row, column = divmod(int(unknown[rng.integers(len(unknown))]), room.shape[1])
-    return shape, at(4 * row, 4 * column, (side, side))
+        resized = (max(int(shape[0] * scale), side + 1), max(int(shape[1] * scale), side + 1))
+    rows, columns = (
+        augment.nearest(before, after)[::4][half // 4 : (after - half) // 4]
+        for before, after in zip(shape, resized, strict=True)
+    )  # centres of squares that fit
+    centres = taken(read, rows, columns) if len(rows) and len(columns) else np.empty((0, 0))
+    unknown = np.flatnonzero(centres == 128)
+    if len(unknown) >= FEWEST:
+        row, column = divmod(int(unknown[rng.integers(len(unknown))]), len(columns))
+        return resized, at(4 * row, 4 * column, (side, side))
+    if not (read(whole(shape)) == 128).any():
+        return (side, side), whole((side, side))
+    return resized, uniform(resized, (side, side), rng)
+
+
+def taken(
+    read: Callable[[Window], np.ndarray], rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Some rows and columns of a plane, of which only the part that they span is read.
+
+    Args:
+        read: Gives the pixels of any window.
+        rows: Their numbers [h], as `augment.nearest` gives them: rising in even steps.
+        columns: Likewise [w].
+    """
+    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    pixels = read(window)
+    if pixels.shape[:2] == (len(rows), len(columns)):
+        return pixels  # every one of them, once
+    return pixels[rows - rows[0]][:, columns - columns[0]]
 
 
 def pad(
@@ -163,12 +184,20 @@ def read_resized(
         field: The plane.
         shape: Height and width of the resized picture.
         window: The part of it that is wanted.
-        interpolation: cubic or linear.
+        interpolation: cubic, linear or nearest.
     """
     if row.size == tuple(shape):
         return row.read(field, window)
+    if interpolation == "nearest":
+        rows, columns = (
+            augment.nearest(before, after)[part]
+            for before, after, part in zip(row.size, shape, window, strict=True)
+        )
+        return taken(lambda part: row.read(field, part), rows, columns)
     if interpolation not in ("cubic", "linear"):
-        raise UserError(f"parts of a resized plane are cubic or linear, not {interpolation!r}")
+        raise UserError(
+            f"parts of a resized plane are cubic, linear or nearest, not {interpolation!r}"
+        )
     used, places = zip(*map(_places, row.size, shape, window), strict=True)
     height, width = len(places[0]), len(places[1])
     return cv2.remap(

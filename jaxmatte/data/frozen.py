@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from jaxmatte.data import compose, layouts, manifest, rows, sources
+from jaxmatte.data import layouts, manifest, rows, sources
 from jaxmatte.data.layouts import Column, Part, Split, Survey
 from jaxmatte.errors import UserError
 
 COCO_PREFIX = "COCO_train2014_"  # of names in COCO's older releases
+_STRIP = 64  # rows composed at a time, for float64 takes eight times the memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +184,25 @@ class _Blend:
 
     def read(self, window: rows.Window | None = None) -> np.ndarray:
         """The pixels of a window, or all."""
-        return compose.blend(*(plane.read(window) for plane in self._planes))
+        return composed(*(plane.read(window) for plane in self._planes))
+
+
+def composed(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The composite [H,W,3] uint8 of the published sets: in float64, cut off to whole numbers.
+
+    `compose.blend` gives one less or more for one in 700 of all triples of values.
+
+    Args:
+        foreground: [H,W,3] uint8.
+        background: [H,W,3] uint8.
+        alpha: [H,W] uint8.
+    """
+    mixed = np.empty_like(foreground)
+    for top in range(0, len(mixed), _STRIP):
+        rows = slice(top, top + _STRIP)
+        opacity = alpha[rows, :, None] / 255
+        mixed[rows] = opacity * foreground[rows] + (1 - opacity) * background[rows]
+    return mixed
 
 
 def _covering(size: tuple[int, int], path: pathlib.Path) -> np.ndarray:

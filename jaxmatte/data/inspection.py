@@ -11,7 +11,6 @@ from PIL import Image, ImageCms
 
 from jaxmatte.data import layouts, sources
 from jaxmatte.data.layouts import ALPHA, CUTOUT, LABEL, LABEL_IDS, TRIMAP
-from jaxmatte.errors import UserError
 
 _ROTATED = (2, 3, 4, 5, 6, 7, 8)  # EXIF orientations other than upright
 _COLOURED = ("RGB", "RGBA", "P", "PA", "CMYK", "LAB", "YCbCr")  # Pillow's modes with colours
@@ -49,9 +48,9 @@ def inspect(path: str, holds: str) -> Facts:
         _look(pathlib.Path(path), holds, facts)
     except cv2.error as error:
         facts.size, facts.error = None, error.err
-    except (UserError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise all sorts of things at bytes that are no picture
         reason = str(error).partition(";")[0].replace(repr(path), "").replace(path, "")
-        facts.size, facts.error = None, " ".join(reason.split())
+        facts.size, facts.error = None, " ".join(reason.split()) or type(error).__name__
     return facts
 
 

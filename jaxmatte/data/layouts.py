@@ -21,6 +21,7 @@ COLOUR, ALPHA, CUTOUT = "colour", "alpha", "cutout"
 TRIMAP, DETAIL = "trimap", "detail"
 LABEL, LABEL_IDS = "label", "label ids"
 
+_MOST_PIXELS = 1 << 30  # of a map of classes; as many as OpenCV takes of other pictures
 IGNORED = 255  # the class of pixels that count for nothing
 # Cityscapes' label numbers, in the order of the 19 classes that are trained and scored.
 _TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -275,9 +276,11 @@ def read_label(path: pathlib.Path) -> np.ndarray:
     """Reads a map of classes [H,W] uint8; of a palette the numbers, not the colours."""
     try:
         with Image.open(path) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise ValueError(f"it says to be {picture.width}x{picture.height}")
             pixels = np.array(picture.convert("L") if picture.mode == "1" else picture)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BrokenData(f"cannot decode {path}: {error}") from None
+    except Exception as error:  # Pillow raises all sorts of things at bytes that are no picture
+        raise BrokenData(f"cannot decode {path}: {str(error) or type(error).__name__}") from None
     if pixels.ndim == 3 and (pixels[..., :3] == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     if pixels.ndim != 2 or pixels.min() < 0 or pixels.max() > 255:

@@ -106,8 +106,12 @@ def scan(
 
 def cache_folder() -> pathlib.Path:
     """Where manifests are kept."""
-    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    return home / "jaxmatte" / "manifests"
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return pathlib.Path(given) / "jaxmatte" / "manifests"
+    try:
+        return pathlib.Path.home() / ".cache" / "jaxmatte" / "manifests"
+    except RuntimeError:  # a user without a home, as containers have them
+        return pathlib.Path(tempfile.gettempdir()) / f"jaxmatte-{os.getuid()}" / "manifests"
 
 
 def _scan(folder: pathlib.Path, endings: tuple[str, ...], recursive: bool) -> Manifest:
@@ -168,15 +172,27 @@ def _walk(
             for entry in entries:
                 if entry.name.startswith("."):  # among them the "._" files of foreign archives
                     continue
-                if entry.name.lower().endswith(endings) and entry.is_file():
+                if entry.name.lower().endswith(endings) and _is_file(entry):
                     names.append(prefix + entry.name)
-                elif recursive and entry.is_dir():
+                elif recursive and not _leads_nowhere(entry) and entry.is_dir():
                     waiting.append((prefix + entry.name, above | {identity}))
     return directories, sorted(names)
 
 
+def _is_file(entry: os.DirEntry) -> bool:
+    """Also of a link that leads nowhere: whoever reads it is told, nothing goes missing quietly."""
+    return _leads_nowhere(entry) or entry.is_file()
+
+
+def _leads_nowhere(entry: os.DirEntry) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
 def _state(path: pathlib.Path) -> State:
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except OSError:
+        status = os.lstat(path)  # a link that leads nowhere
     return status.st_size, status.st_mtime_ns
 
 

@@ -7,58 +7,64 @@ from ml_collections import ConfigDict
 
 from jaxmatte.data import catalog, sources, store, studio
 from jaxmatte.data.sources import Source
-from jaxmatte.errors import UserError
+from jaxmatte.errors import BrokenData, UserError
 
 COMPOSITIONS = ("none", "blend", "rssn")
 KINDS = ("studio", "folder", "set", "store", "tfds")
 
+_LOOKS = 16  # rows looked at to learn which fields rows have, where the first ones are broken
+
 
 def training(config: ConfigDict, seed: int) -> tuple[Source, Source | None]:
     """The foregrounds that the group `data` names, and the backgrounds where it names some."""
-    _require_kind(config.source)
-    composes = _needs_backgrounds(config)
+    _require_one_of(config.source, KINDS, "data.source")
+    composes = _composes(config)
     if config.source == "studio":
         # Every scene brings its own background, and lends it to the others.
         return _studio(config, "train", config.studio.train, seed), None
     root = pathlib.Path(config.root)
-    source = _foregrounds(config, config.source, root, "data")
+    source = _foregrounds(config, config.source, root, "data", config.broken == "skip")
+    _require_trainable(config, source)
     if config.backgrounds:
-        backgrounds = _backgrounds(_below(root, config.backgrounds, "data.backgrounds"))
+        behind = _below(root, config.backgrounds, "data.backgrounds")
+        backgrounds: Source | None = _backgrounds(behind)
     elif composes:
+        instead = ", or set data.compose.route=none" if "compose" in config else ""
         raise UserError(
             "config.data.backgrounds is empty; name a folder or a prepared store of pictures below "
-            "config.data.root"
+            f"config.data.root{instead}"
         )
     else:
         backgrounds = None
-    _require_denoised_alike(config, source, backgrounds)
-    if config.source == "folder" and config.cutouts and not _composes_all(config):
-        raise UserError(
-            "data.cutouts have no background of their own: set data.compose.route, and "
-            "data.compose.share=1"
-        )
-    return source, backgrounds
+    return _with_denoised(config, root, source, backgrounds)
 
 
 def evaluation(config: ConfigDict, data: ConfigDict, seed: int) -> tuple[Source, str]:
     """The set that the group `evaluation` names, and what to call it."""
-    _require_kind(data.source)
+    _require_one_of(data.source, KINDS, "data.source")
     if data.source == "studio":
-        if config.split not in ("validation", "test"):
-            raise UserError(f"evaluation.split={config.split!r}; there are: validation, test")
+        _require_one_of(config.split, ("validation", "test"), "evaluation.split")
         name = f"studio {config.split}"
         return _studio(data, config.split, data.studio[config.split], seed), name
-    root = pathlib.Path(data.root)
-    source = _foregrounds(config, data.source, root, "evaluation")
-    return source, config.images or config.store or config.tfds or f"{config.set} {config.split}"
+    source = _foregrounds(config, data.source, pathlib.Path(data.root), "evaluation")
+    _require_fields(source, ("image", "alpha"), "evaluation")
+    names = {
+        "folder": config.images,
+        "store": config.store,
+        "set": f"{config.set} {config.split}",
+        "tfds": f"{config.tfds} {config.split}",
+    }
+    return source, names[data.source]
 
 
-def _require_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise UserError(f"data.source={kind!r}; there are: {', '.join(KINDS)}")
+def _require_one_of(value: str, known: tuple[str, ...], field: str) -> None:
+    if value not in known:
+        raise UserError(f"{field}={value!r}; there are: {', '.join(known)}")
 
 
-def _foregrounds(config: ConfigDict, kind: str, root: pathlib.Path, group: str) -> Source:
+def _foregrounds(
+    config: ConfigDict, kind: str, root: pathlib.Path, group: str, skip_broken: bool = False
+) -> Source:
     """The rows with alphas that a group of the configuration names."""
     if kind == "store":
         return store.Store(_below(root, config.store, f"{group}.store"))
@@ -71,7 +77,8 @@ def _foregrounds(config: ConfigDict, kind: str, root: pathlib.Path, group: str) 
         _require_name(config.tfds, f"{group}.tfds", "name a prepared builder")
         return TfdsSource(config.tfds, _directory(root, config.tfds), config.split)
     if config.get("cutouts"):
-        return sources.CutoutFolder(_below(root, config.cutouts, f"{group}.cutouts"))
+        cutouts = _below(root, config.cutouts, f"{group}.cutouts")
+        return sources.CutoutFolder(cutouts, skip_broken)
     foregrounds = config.get("foregrounds")
     return sources.PairFolder(
         _below(root, config.images, f"{group}.images"),
@@ -79,36 +86,82 @@ def _foregrounds(config: ConfigDict, kind: str, root: pathlib.Path, group: str) 
         root / foregrounds if foregrounds else None,
         root / config.trimaps if config.trimaps else None,
         fields=group,
+        skip_broken=skip_broken,
     )
 
 
 def _backgrounds(path: pathlib.Path) -> Source:
-    return (
-        store.Store(path)
-        if store.is_store(path)
-        else sources.PictureFolder(path, "data.backgrounds")
-    )
+    if not store.is_store(path):
+        return sources.PictureFolder(path, "data.backgrounds")
+    opened = store.Store(path)
+    _require_fields(opened, ("background",), "data.backgrounds")
+    return opened
 
 
-def _needs_backgrounds(config: ConfigDict) -> bool:
-    """Whether the route composes: some may be told not to."""
+def _composes(config: ConfigDict) -> bool:
+    """Whether the route composes any example: some may be told not to."""
     if "compose" not in config:
         return True
-    if config.compose.route not in COMPOSITIONS:
-        raise UserError(
-            f"data.compose.route={config.compose.route!r}; there are: {', '.join(COMPOSITIONS)}"
-        )
+    _require_one_of(config.compose.route, COMPOSITIONS, "data.compose.route")
     return config.compose.route != "none"
 
 
-def _composes_all(config: ConfigDict) -> bool:
-    return "compose" not in config or (config.compose.route != "none" and config.compose.share >= 1)
-
-
-def _require_denoised_alike(config: ConfigDict, *rows: Source | None) -> None:
-    """Compares how the stores' pictures were denoised with what the configuration says."""
-    if "compose" not in config or config.compose.route != "rssn" or not config.compose.denoise:
+def _require_trainable(config: ConfigDict, source: Source) -> None:
+    """Compares what the rows have with what examples are made of."""
+    fields = _fields(source)
+    if config.route == "bisenetv2" and "label" in fields and "alpha" not in fields:
+        _require_fields(source, ("image",), "data")
         return
+    _require_fields(source, ("alpha",), "data")
+    composes_all = "compose" not in config or (_composes(config) and config.compose.share >= 1)
+    if "image" not in fields and not composes_all:
+        raise UserError(
+            f"{source.name(0)} and the other rows are cut-outs without a background of their own: "
+            "set data.compose.route, and data.compose.share=1"
+        )
+
+
+def _require_fields(source: Source, wanted: tuple[str, ...], group: str) -> None:
+    fields = _fields(source)
+    if not fields.issuperset(wanted):
+        raise UserError(
+            f"config.{group} needs rows with {' and '.join(wanted)}; {source.name(0)} has: "
+            f"{', '.join(sorted(fields))}"
+        )
+
+
+def _fields(source: Source) -> set[str]:
+    """What the rows have, by the first one that opens."""
+    if not len(source):
+        raise UserError("the data set has no rows; is the split empty?")
+    trouble = ""
+    for index in range(min(len(source), _LOOKS)):
+        try:
+            return set(source[index].planes)
+        except BrokenData as error:
+            trouble = trouble or str(error)
+    raise UserError(f"the first {min(len(source), _LOOKS)} rows are broken; one is: {trouble}")
+
+
+def _with_denoised(
+    config: ConfigDict, root: pathlib.Path, source: Source, backgrounds: Source | None
+) -> tuple[Source, Source | None]:
+    """RSSN's denoised pictures, where the configuration names folders or stores have them."""
+    if backgrounds is None or "compose" not in config or config.compose.route != "rssn":
+        return source, backgrounds
+    if not config.compose.denoise:
+        return source, backgrounds
+    _require_denoised_alike(config, source, backgrounds)
+    pair = [source, backgrounds]
+    for number, field in enumerate(("foreground", "background")):
+        option = f"compose.denoised_{field}s"
+        if folder := config.compose[f"denoised_{field}s"]:
+            pair[number] = sources.Denoised(pair[number], root / folder, field, f"data.{option}")
+    return pair[0], pair[1]
+
+
+def _require_denoised_alike(config: ConfigDict, *rows: Source) -> None:
+    """Compares how the stores' pictures were denoised with what the configuration says."""
     wanted = dict(config.compose.denoiser)
     for source in rows:
         found = getattr(source, "denoiser", None)

@@ -219,7 +219,7 @@ def rounded_noise(
         mean: Its mean on the 0..255 scale.
     """
     levels = np.rint(mean + sigma * _quantiles()).astype(np.int16)
-    return np.take(levels, rng.integers(0, len(levels), shape, dtype=np.uint16))
+    return cv2.LUT(rng.integers(0, len(levels), shape, dtype=np.uint16), levels)
 
 
 def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:

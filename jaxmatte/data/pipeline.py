@@ -7,7 +7,6 @@ on.
 """
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +27,9 @@ PADDING = 32  # heights and widths of evaluation batches are multiples of this
 _FOR_EVER = 1 << 40
 
 BROKEN = ("stop", "skip")
-_TRIES = 16  # rows looked at in place of a broken one
+_TRIES = 16  # rows looked at, one in place of the other, before all are taken for broken
+# What travels with the arrays of examples and batches as far as this process, and no further.
+_TROUBLES, _ERROR = "troubles", "error"
 
 Example = dict[str, Any]
 Batches = Iterator[dict[str, np.ndarray]]
@@ -88,47 +89,57 @@ class TrainingData:
             workers: Processes that compose; 0: this one.
             ahead: Batches composed before they are asked for.
         """
-        cv2.setNumThreads(0)  # the threads are grain's
+        _single_threaded()
         rows = grain.MapDataset.range(len(self)).seed(self.seed).shuffle().repeat()
         examples = rows.random_map(self._example)
         share = _Share(examples, examples_seen, batch, process, batch // processes)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-        mine = grain.MapDataset.range(_FOR_EVER).map(share)
-        dataset = mine.batch(batch // processes, drop_remainder=True).to_iter_dataset(options)
+        dataset = grain.MapDataset.range(_FOR_EVER).map(share).to_iter_dataset(options)
         if workers:
-            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-        return iter(dataset)
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=workers),
+                worker_init_fn=_single_threaded,
+            )
+        return _checked(iter(dataset), shared=bool(workers))
 
     def _example(self, place: int, rng: np.random.Generator) -> Example:
-        """The example at a place of the epoch; another row's where that one is broken."""
+        """The example at a place of the epoch; another row's where that one is broken.
+
+        A broken background counts like a broken foreground: all of the example is drawn anew. What
+        is drawn depends on what can be read, but not on who reads it.
+        """
         copy, number = divmod(int(place), len(self.source))
-        for skipped in range(_TRIES):
+        troubles: list[str] = []
+        while len(troubles) < _TRIES:
             try:
-                return self._made(number, copy, skipped, rng)
+                made = self._made(number, copy, rng)
             except BrokenData as error:
                 if self.config.broken == "stop":
                     raise
-                _tell_once(str(error))
+                troubles.append(str(error))
                 number = int(rng.integers(len(self.source)))
+            else:
+                made["skipped"] = np.int32(len(troubles))
+                made[_TROUBLES] = troubles
+                return made
         raise UserError(
-            f"{_TRIES} rows in a row are broken, the last one {self.name(number)}; "
-            "run `python -m jaxmatte.data check` on the data"
+            f"{_TRIES} rows in a row are broken; the last one: {troubles[-1]} "
+            "(`python -m jaxmatte.data check` finds all)"
         )
 
-    def _made(self, number: int, copy: int, skipped: int, rng: np.random.Generator) -> Example:
+    def _made(self, number: int, copy: int, rng: np.random.Generator) -> Example:
         row = self.source[number]
         pool = dataclasses.replace(self.pool, copy=copy)
         example: Example = self.route(row, pool, self.config, rng)
         example["mask"] = np.bool_(True)
         example["index"] = np.int32(row.index)
         example["size"] = np.array(example["image"].shape[:2], np.int32)
-        example["skipped"] = np.int32(skipped)
         return example
 
 
-@functools.cache
-def _tell_once(trouble: str) -> None:
-    print(f"warning: passed over: {trouble}", file=sys.stderr, flush=True)
+def _single_threaded(*_: int) -> None:
+    """Keeps OpenCV from threads of its own, here or in a worker: the threads are grain's."""
+    cv2.setNumThreads(0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,9 +156,39 @@ class _Share:
     process: int
     rows: int
 
-    def __call__(self, number: int) -> Example:
-        round_, row = divmod(int(number), self.rows)
-        return self.examples[self.first + round_ * self.batch + self.process * self.rows + row]
+    def __call__(self, number: int) -> dict[str, Any]:
+        """The share of a batch; where it cannot be made, the error is what comes.
+
+        A worker that raises is gone, and grain's clean-up after it can end in a traceback.
+        """
+        start = self.first + int(number) * self.batch + self.process * self.rows
+        try:
+            examples = [self.examples[start + row] for row in range(self.rows)]
+        except UserError as error:
+            return {_ERROR: error}
+        troubles = "\n".join(line for example in examples for line in example.pop(_TROUBLES))
+        made = {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+        return made | {_TROUBLES: troubles}
+
+
+def _checked(shares: grain.DatasetIterator, shared: bool) -> Batches:
+    """Raises the errors that come in place of batches; tells once of each broken row.
+
+    Memory that is shared with workers is copied and given back at once: what a run still holds when
+    it ends with an error would be complained of on the terminal as leaked.
+    """
+    told: set[str] = set()
+    try:
+        for share in shares:
+            if _ERROR in share:
+                raise share[_ERROR]
+            for trouble in share.pop(_TROUBLES).splitlines():
+                if trouble not in told:
+                    print(f"warning: passed over: {trouble}", file=sys.stderr, flush=True)
+                    told.add(trouble)
+            yield {name: np.array(v) for name, v in share.items()} if shared else share
+    finally:
+        shares.close()
 
 
 class EvaluationData:

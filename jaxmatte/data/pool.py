@@ -1,17 +1,16 @@
 """What an example is made of beside its row: other rows, and colours where none are on file."""
 
 import dataclasses
-import pathlib
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmatte import foreground
-from jaxmatte.data import regions, sources
+from jaxmatte.data import regions
 from jaxmatte.data.regions import Runs
-from jaxmatte.data.rows import File, Plane, Row, Window
+from jaxmatte.data.rows import Plane, Row, Window
 from jaxmatte.data.sources import Source
-from jaxmatte.errors import BrokenData, UserError
+from jaxmatte.errors import UserError
 
 FOREGROUNDS = ("estimate", "image", "premultiplied")
 PAIRINGS = ("random", "fixed")
@@ -97,16 +96,21 @@ class Pool:
         return regions.LABELS[kind](row["alpha"], size, window)
 
     def denoised(self, row: Row, field: str) -> Plane | None:
-        """The denoised plane of `foreground` or `background`; None where the config has none."""
-        stored = row.planes.get(f"denoised_{field}")
-        if stored is not None:
-            return stored
-        folder = self.config.compose[f"denoised_{field}s"]
-        if not folder:
-            return None
-        place = pathlib.Path(self.config.root) / folder
-        for ending in (pathlib.Path(row.name).suffix, *sources.EXTENSIONS):
-            path = (place / row.name).with_suffix(ending)
-            if path.exists():
-                return File(path, sources.read_colour)
-        raise BrokenData(f"{place} has no denoised picture for {row.name}")
+        """The denoised plane of `foreground` or `background`; None where none is on file."""
+        given = "foreground" if "alpha" in row else "background"  # what a set's `denoised` shows
+        for name in (f"denoised_{field}", *(["denoised"] if field == given else [])):
+            if name in row:
+                return _Field(row, name)
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """A field of a row as a plane, read with the row's checks."""
+
+    row: Row
+    field: str
+
+    def read(self, window: Window | None = None) -> np.ndarray:
+        """The pixels of a window, or all."""
+        return self.row.read(self.field, window)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxmatte import foreground
 from jaxmatte.data import codec, regions
 from jaxmatte.data.denoise import Denoiser
+from jaxmatte.data.report import printable
 from jaxmatte.data.rows import File, Row
 from jaxmatte.data.shards import Broken, Coded
 from jaxmatte.data.sources import Source
@@ -64,7 +65,7 @@ def code_row(source: Source, row: int, settings: Settings) -> Coded | Broken:
         size = next(iter(pixels.values())).shape[:2]
         return Coded(row, name, size, planes)
     except (UserError, OSError, cv2.error) as error:
-        return Broken(row, name, " ".join(str(error).split()))
+        return Broken(row, name, printable(str(error).strip()))
 
 
 def _coded(read: Row, field: str, pixels: np.ndarray, colour: str) -> bytes:

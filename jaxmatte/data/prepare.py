@@ -16,6 +16,7 @@ from tqdm import tqdm
 from jaxmatte.data import catalog, shards, store
 from jaxmatte.data.denoise import Denoiser
 from jaxmatte.data.precompute import COLOURS, Settings, code_row
+from jaxmatte.data.report import printable
 from jaxmatte.data.shards import Broken, Coded, Part, Unfinished
 from jaxmatte.data.sources import Source
 from jaxmatte.errors import UserError
@@ -43,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--foregrounds",
         action="store_true",
-        help="estimate straight foreground colours where the set has none, for composition",
+        help="estimate straight foreground colours where the set has none, for composition; takes "
+        "120 bytes of memory a pixel and worker",
     )
     parser.add_argument(
         "--trimap",
@@ -66,18 +68,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=Settings.longest,
         metavar="PIXELS",
-        help="shrink larger pictures until their longer side is this; 0: keep all as they are",
+        help="shrink larger pictures until their longer side is this; 0: keep all as they are. "
+        "default: %(default)s",
     )
     parser.add_argument(
         "--shard-mb",
         type=int,
         default=SHARD_BYTES >> 20,
-        help="size of a file. default: %(default)s",
+        metavar="MB",
+        help="size of a file of the store. default: %(default)s",
     )
     parser.add_argument(
         "--workers",
         type=int,
         default=_cores(),
+        metavar="COUNT",
         help="threads. default: the cores, %(default)s here",
     )
     parser.add_argument(
@@ -97,18 +102,19 @@ def _add_denoiser(parser: argparse.ArgumentParser) -> None:
         "denoised backgrounds",
     )
     default = Denoiser()
-    group.add_argument(
-        "--denoise-strength", type=float, default=default.strength, help="default: %(default)s"
-    )
-    group.add_argument(
-        "--denoise-colour", type=float, default=default.colour, help="default: %(default)s"
-    )
-    group.add_argument(
-        "--denoise-patch", type=int, default=default.patch, help="default: %(default)s"
-    )
-    group.add_argument(
-        "--denoise-search", type=int, default=default.search, help="default: %(default)s"
-    )
+    for name, kind, metavar, meaning in (
+        ("strength", float, "LEVELS", "on lightness, about the noise's standard deviation"),
+        ("colour", float, "LEVELS", "on colours"),
+        ("patch", int, "PIXELS", "side of the patches that are compared, odd"),
+        ("search", int, "PIXELS", "side of the window that is searched, odd"),
+    ):
+        group.add_argument(
+            f"--denoise-{name}",
+            type=kind,
+            default=getattr(default, name),
+            metavar=metavar,
+            help=f"{meaning}. default: %(default)s",
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -296,10 +302,13 @@ def _report(broken: list[Broken], count: int, out: pathlib.Path, skip_broken: bo
         return
     print(f"{len(broken)} of {count} rows could not be read:", file=sys.stderr)
     for row in broken:
-        print(f"  {row.name}: {row.reason}", file=sys.stderr)
+        name = printable(row.name)
+        line = row.reason if name in row.reason else f"{name}: {row.reason}"
+        print(f"  {line}", file=sys.stderr)
     if not skip_broken:
         print(
-            f"{out} is left unfinished: mend the files, or leave them out with --skip-broken",
+            f"{out} is left unfinished: mend the files and prepare anew, or leave them out with "
+            "--skip-broken",
             file=sys.stderr,
         )
 

@@ -96,34 +96,32 @@ class Runs:
     def read(self, window: Window | None = None) -> np.ndarray:
         """The labels of a window, or all: [h,w]."""
         rows, columns = window or (slice(0, self.size[0]), slice(0, self.size[1]))
-        _, begins, ends, labels = self._clipped(rows, columns)
+        labels, begins, ends = self._clipped(rows, columns)
         width = columns.stop - columns.start
-        return np.repeat(labels, np.maximum(ends - begins, 0)).reshape(-1, width)
+        return np.repeat(labels, ends - begins).reshape(-1, width)
 
     def pick(
         self, label: int, height: int, width: int, rng: np.random.Generator
     ) -> tuple[int, int] | None:
         """A pixel with a label, drawn from those in the first rows and columns; None if none is."""
-        rows, begins, ends, labels = self._clipped(slice(0, height), slice(0, width))
-        mine = (labels == label) & (ends > begins)
-        lengths = (ends - begins)[mine]
-        if not len(lengths):
+        labels, begins, ends = self._clipped(slice(0, height), slice(0, width))
+        mine = np.flatnonzero(labels == label)
+        begins = begins[mine].astype(np.int64)
+        before = np.cumsum(ends[mine] - begins)
+        if not len(before) or not before[-1]:
             return None
-        before = np.cumsum(lengths)
         number = int(rng.integers(before[-1]))
         run = int(np.searchsorted(before, number, side="right"))
-        column = begins[mine][run] + number - (before[run] - lengths[run])
-        return int(rows[mine][run]), int(column)
+        row = int(np.searchsorted(self.first, mine[run], side="right")) - 1
+        # The run's pixels are numbered up to `before`, where its end is.
+        return row, int(ends[mine[run]]) - int(before[run] - number)
 
-    def _clipped(
-        self, rows: slice, columns: slice
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The runs of some rows: row, begin and end within the columns, label."""
-        part = slice(int(self.first[rows.start]), int(self.first[rows.stop]))
-        counts = np.diff(self.first[rows.start : rows.stop + 1])
-        begins = self.starts[part]
-        ends = np.append(begins[1:], self.size[1])
-        ends[np.cumsum(counts) - 1] = self.size[1]  # a row's last run ends with the row
-        begins = np.clip(begins, columns.start, columns.stop)
-        ends = np.clip(ends, columns.start, columns.stop)
-        return np.repeat(np.arange(rows.start, rows.stop), counts), begins, ends, self.labels[part]
+    def _clipped(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The runs of some rows: label, and begin and end within the columns, which may be one."""
+        bounds = self.first[rows.start : rows.stop + 1].astype(np.int64)
+        part = slice(int(bounds[0]), int(bounds[-1]))
+        begins = np.minimum(np.maximum(self.starts[part], columns.start), columns.stop)
+        ends = np.empty_like(begins)
+        ends[:-1] = begins[1:]
+        ends[bounds[1:] - bounds[0] - 1] = columns.stop  # a row's last run ends with the row
+        return self.labels[part], begins, ends

@@ -6,11 +6,12 @@ import pathlib
 import textwrap
 from collections.abc import Mapping
 
-from jaxmatte.data.sets import Entry
+from jaxmatte.data.entry import Entry
 
 SHOWN = 5  # lines of a kind in the terminal
 _INDENT = "    "
 _WIDTH = 100
+_LONGEST = 300  # characters of a finding in the terminal; the JSON has all
 
 # Every kind of finding: whether it makes a copy wrong, and what it means.
 KINDS: Mapping[str, tuple[bool, str]] = {
@@ -90,6 +91,7 @@ class Report:
             "files": self.files,
             "splits": {name: dataclasses.asdict(rows) for name, rows in self.rows.items()},
             "classes": self.classes,
+            "clean": self.clean,
             "problems": {kind: self.findings[kind] for kind in self.kinds(wrong=True)},
             "notes": {kind: self.findings[kind] for kind in self.kinds(wrong=False)},
         }
@@ -113,7 +115,7 @@ class Report:
         wrong, meaning = KINDS[kind]
         found = self.findings[kind]
         lines = [f"{'PROBLEM' if wrong else 'note'}  {kind} ({len(found):,}): {meaning}"]
-        lines += [_INDENT + line for line in found[:shown]]
+        lines += [_INDENT + _short(printable(line)) for line in found[:shown]]
         if len(found) > shown:
             lines.append(f"{_INDENT}and {len(found) - shown:,} more")
         return lines
@@ -125,6 +127,16 @@ class Report:
         kinds = self.kinds(wrong=True)
         count = sum(len(self.findings[kind]) for kind in kinds)
         return f"{decoded}; {count:,} problem{'s' * (count > 1)}: {', '.join(kinds)}"
+
+
+def _short(line: str) -> str:
+    """A line of a bearable length: thousands of files may have the same pixels."""
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
+
+
+def printable(line: str) -> str:
+    """One line, whatever names of files hold."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def facts(values: Mapping[str, str]) -> list[str]:

@@ -77,9 +77,13 @@ class Row:
         """The pixels of a field, in a window or all: [h,w] or [h,w,3] uint8; do not write to them.
 
         Raises:
-            BrokenData: where the plane has another size than the row.
+            BrokenData: where the plane does not decode, or has another size than the row.
         """
-        pixels = self.planes[field].read(window)
+        plane = self.planes[field]
+        try:
+            pixels = plane.read(window)
+        except BrokenData as error:  # a plane may not know whose it is
+            raise BrokenData(f"the {field} of {self.name}: {error}") from None
         wanted = self.size
         if window is not None:
             wanted = (window[0].stop - window[0].start, window[1].stop - window[1].start)

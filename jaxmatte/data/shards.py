@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import shutil
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -94,6 +93,9 @@ class Unfinished:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / "lock").open("w")
             self._take()
+            if (out / store.MANIFEST).exists():  # since the caller looked
+                self.close()
+                raise UserError(f"{out} was finished by another process just now")
             file = self.folder / "plan.json"
             if file.exists():
                 refuse_other(out, json.loads(file.read_bytes()), plan)
@@ -167,8 +169,9 @@ class Unfinished:
                 writer = writer or ArrayRecordWriter(str(file), _WRITER_OPTIONS)
                 planes = {}
                 for field, content in sorted(row.planes.items()):
-                    writer.write(content)
-                    planes[field] = [record, len(content), zlib.crc32(content)]
+                    stamped, checksum = store.stamped(content)
+                    writer.write(stamped)
+                    planes[field] = [record, len(content), checksum]
                     record += 1
                 written.append({"name": row.name, "size": list(row.size), "planes": planes})
         finally:
@@ -198,7 +201,8 @@ class Unfinished:
             rows = [(place, row) for place, (_, part) in enumerate(kept) for row in part.rows]
             manifest = self._manifest(rows, shards, [row for part in parts for row in part.broken])
             write_file(self.out / store.MANIFEST, _json(manifest, indent=1))
-        shutil.rmtree(self.folder)
+        # Whoever waits for the lock may have made it anew; what is left is removed another time.
+        shutil.rmtree(self.folder, ignore_errors=True)
         self.close()
         return str(manifest["fingerprint"])
 

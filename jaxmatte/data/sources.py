@@ -1,9 +1,11 @@
 """Random-access sources of matting rows: folders of pictures, and what wraps a source."""
 
+import collections
 import functools
+import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -11,12 +13,16 @@ import numpy as np
 from PIL import Image
 
 from jaxmatte.data import manifest
-from jaxmatte.data.rows import File, Row
+from jaxmatte.data.rows import File, Plane, Row
 from jaxmatte.errors import BrokenData, UserError
 
 EXTENSIONS = manifest.PICTURES
 BINARY_SAMPLE = 64  # alphas looked at when a folder is opened
 SIZE_SAMPLE = 1024  # pairs whose sizes are compared when a folder is opened; reading checks all
+
+Image.MAX_IMAGE_PIXELS = None  # pictures are the user's own: large ones are no attack
+if "OPENCV_LOG_LEVEL" not in os.environ:  # what does not decode is told in one line of ours
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class Source(Protocol):
@@ -50,10 +56,7 @@ def read_colour(path: pathlib.Path) -> np.ndarray:
 
 def read_grey(path: pathlib.Path) -> np.ndarray:
     """Reads [H,W] uint8 as stored, from a picture that is grey or whose channels are equal."""
-    pixels = _decoded(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
-    return pixels if pixels.ndim == 2 else pixels[..., 0]
+    return to_grey(_decoded(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION), str(path))
 
 
 def read_cutout(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
@@ -61,9 +64,53 @@ def read_cutout(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     pixels = _decoded(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels.ndim != 3 or pixels.shape[2] != 4:
         raise BrokenData(f"{path} has no alpha channel; a cut-out is an RGBA picture")
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
+    pixels = _to_bytes(pixels, str(path))
     return np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3])
+
+
+def decode(content: bytes, flags: int, what: str) -> np.ndarray:
+    """Decodes a picture file by OpenCV; nothing is made up where a part is missing.
+
+    Args:
+        content: The file's bytes.
+        flags: Of `cv2.imdecode`.
+        what: What a person calls it, for the message.
+
+    Raises:
+        BrokenData: where the bytes are no whole picture.
+    """
+    pixels = None
+    if content and not _is_cut_off(content):
+        try:
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        except cv2.error:  # more pixels than OpenCV takes
+            pixels = None
+    if pixels is None:
+        raise BrokenData(f"{what} does not decode")
+    return pixels
+
+
+def to_grey(pixels: np.ndarray, what: str) -> np.ndarray:
+    """[H,W] uint8 of a decoded picture that is grey or whose colours are equal.
+
+    Args:
+        pixels: As `cv2.IMREAD_UNCHANGED` gives them.
+        what: What a person calls it, for the message.
+    """
+    pixels = _to_bytes(pixels, what)
+    if pixels.ndim == 3 and pixels.shape[2] == 4 and (pixels[..., 3] != 255).any():
+        raise BrokenData(
+            f"{what} has 4 channels; an alpha has 1, or 3 equal ones (is it a cut-out?)"
+        )
+    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
+
+
+def _to_bytes(pixels: np.ndarray, what: str) -> np.ndarray:
+    if pixels.dtype == np.uint16:
+        return (pixels // 257).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise BrokenData(f"{what} holds {pixels.dtype}; 8 or 16 bits a channel are read")
+    return pixels
 
 
 def _decoded(path: pathlib.Path, flags: int) -> np.ndarray:
@@ -71,11 +118,12 @@ def _decoded(path: pathlib.Path, flags: int) -> np.ndarray:
         content = path.read_bytes()
     except OSError as error:
         raise BrokenData(f"cannot read {path}: {error.strerror}; was it moved?") from None
-    whole = content and not _is_cut_off(content)
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if whole else None
-    if pixels is None:
-        raise BrokenData(f"cannot decode {path}; mend the file or take it out of its folder")
-    return pixels
+    try:
+        return decode(content, flags, str(path))
+    except BrokenData:
+        raise BrokenData(
+            f"cannot decode {path}; mend the file or take it out of its folder"
+        ) from None
 
 
 def _is_cut_off(content: bytes) -> bool:
@@ -188,6 +236,7 @@ class PairFolder(_Folder):
         foregrounds: pathlib.Path | None = None,
         trimaps: pathlib.Path | None = None,
         fields: str = "data",
+        skip_broken: bool = False,
     ):
         """Pairs the files by name and compares their sizes.
 
@@ -197,21 +246,24 @@ class PairFolder(_Folder):
             foregrounds: Folder of their straight foreground colours, where on file.
             trimaps: Folder of their trimaps, where on file.
             fields: The group of the configuration that names the folders, for messages.
+            skip_broken: Whether to leave it to the reader to find out what is broken.
         """
         super().__init__(list_pictures(images, f"{fields}.images"))
+        self._skip_broken = skip_broken
         self.alphas = self._partners(alphas, f"{fields}.alphas")
         self.foregrounds = foregrounds and self._partners(foregrounds, f"{fields}.foregrounds")
         self.trimaps = trimaps and self._partners(trimaps, f"{fields}.trimaps")
         self.has_trimaps = bool(self.trimaps)
         warn_of_binary_alphas(
-            [read_grey(path) for path in _sample(self.alphas, BINARY_SAMPLE)], alphas
+            _sampled_alphas(self.alphas, read_grey, skip_broken=skip_broken), alphas
         )
 
     def _partners(self, folder: pathlib.Path, field: str) -> list[pathlib.Path]:
         listed = list_pictures(folder, field)
         self._fingerprints.append(listed.fingerprint)
         partners = pair_by_stem(self.files, _files(listed), field)
-        _sizes_agree(self.files, partners)
+        if not self._skip_broken:
+            _sizes_agree(self.files, partners)
         return partners
 
     def __getitem__(self, index: int) -> Row:
@@ -227,10 +279,11 @@ class PairFolder(_Folder):
 class CutoutFolder(_Folder):
     """A folder of RGBA cut-outs with straight colours."""
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, skip_broken: bool = False):
         super().__init__(list_pictures(folder, "data.cutouts"))
         warn_of_binary_alphas(
-            [read_cutout(path)[1] for path in _sample(self.files, BINARY_SAMPLE)], folder
+            _sampled_alphas(self.files, lambda path: read_cutout(path)[1], skip_broken=skip_broken),
+            folder,
         )
 
     def __getitem__(self, index: int) -> Row:
@@ -241,6 +294,65 @@ class CutoutFolder(_Folder):
             "alpha": File(path, lambda path: decoded(path)[1]),
         }
         return Row(index, path.name, read_size(path), planes)
+
+
+class Denoised:
+    """A source whose rows also have what a denoiser made of them: files of the same names."""
+
+    def __init__(self, source: Source, folder: pathlib.Path, field: str, option: str):
+        """Pairs the files with the rows; rows without one stay as they are.
+
+        Args:
+            source: The rows.
+            folder: The denoised pictures.
+            field: What was denoised: foreground or background.
+            option: What names the folder in the configuration, for messages.
+        """
+        listed = list_pictures(folder, option)
+        files = {
+            str(pathlib.PurePath(name).with_suffix("")): folder / name for name in listed.names
+        }
+        names = (source.name(index) for index in range(len(source)))
+        self.source, self.field = source, f"denoised_{field}"
+        self._files = [files.get(str(pathlib.PurePath(name).with_suffix(""))) for name in names]
+        self.fingerprint = f"{source.fingerprint}+{self.field}:{listed.fingerprint}"
+        lonely = self._files.count(None)
+        if lonely == len(self._files):
+            raise UserError(
+                f"no picture in {folder} (config.{option}) has the name of a row, such as "
+                f"{source.name(0)}"
+            )
+        if lonely:
+            print(
+                f"warning: {lonely} of {len(source)} rows have no picture in {folder}; they are "
+                "used as they are",
+                file=sys.stderr,
+            )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Row:
+        row, path = self.source[index], self._files[index]
+        if path is None:
+            return row
+        more: dict[str, Plane] = {self.field: File(path, read_colour)}
+        # A chain asks for nothing before it is needed: a store's planes are read when looked up.
+        planes: Mapping[str, Plane] = collections.ChainMap(more, row.planes)  # type: ignore
+        return Row(row.index, row.name, row.size, planes)
+
+    def name(self, index: int) -> str:
+        """What a person calls a row."""
+        return self.source.name(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of a row, without decoding it."""
+        return self.source.size(index)
+
+    @property
+    def has_trimaps(self) -> bool:
+        """Whether rows have `trimap`."""
+        return self.source.has_trimaps
 
 
 class Cached:
@@ -271,6 +383,22 @@ def _sample(items: Sequence[Any], count: int) -> list[Any]:
     """Evenly spread ones of many."""
     rows = np.unique(np.linspace(0, len(items) - 1, min(len(items), count)).astype(int))
     return [items[row] for row in rows]
+
+
+def _sampled_alphas(
+    paths: Sequence[pathlib.Path],
+    read: Callable[[pathlib.Path], np.ndarray],
+    *,
+    skip_broken: bool,
+) -> list[np.ndarray]:
+    alphas = []
+    for path in _sample(paths, BINARY_SAMPLE):
+        try:
+            alphas.append(read(path))
+        except BrokenData:
+            if not skip_broken:
+                raise
+    return alphas
 
 
 def warn_of_binary_alphas(alphas: Sequence[np.ndarray], folder: pathlib.Path) -> None:

@@ -2,13 +2,16 @@
 
 A store is a folder:
 
-    data-00000-of-00012.array_record ...   one record for each plane of each row (see `codec`)
+    data-00000-of-00012.array_record ...   one record for each plane of each row: the plane (see
+                    `codec`), and its CRC-32 as a stamp
     index.npz       of each row: name, size, shard; of each plane: record, length, CRC-32
     manifest.json   what was made of what, the digests of all files; written last, at once
 
 A folder without a whole manifest is no store. Opening compares the index's digest and the sizes of
-the shards; each record is compared with its CRC when it is read, so that a shard that was damaged,
-exchanged or taken from another store is found out, whatever it holds. `verify` reads everything.
+the shards. When a record is read, ArrayRecord itself compares its bytes with a hash of 64 bits, so
+that damage is found; here its length and its stamp are compared with the index's, so that a shard
+that was exchanged or taken from another store is found. The CRC itself is not computed again: it
+would cost as much as the reading. `verify` reads everything.
 """
 
 import dataclasses
@@ -30,7 +33,7 @@ from jaxmatte.data import codec
 from jaxmatte.data.rows import Plane, Row
 from jaxmatte.errors import BrokenData, UserError
 
-FORMAT = 1  # raised when a store of today could not be read, or would be read wrongly, tomorrow
+FORMAT = 2  # raised when a store of today could not be read, or would be read wrongly, tomorrow
 MANIFEST, INDEX = "manifest.json", "index.npz"
 UNFINISHED = "unfinished"  # the folder that a store has while it is written
 
@@ -39,6 +42,7 @@ _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 _READER_BUFFER = 32768
 _OPEN_SHARDS = 256  # a quarter of the files that a process may usually have open
 _MISSING = -1  # the record of a plane that a row lacks
+STAMP_BYTES = 4  # at the end of a record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Index:
             rows: Shard and `{"name", "size", "planes": {field: [record, length, checksum]}}`.
             fields: All that any row has.
         """
-        names = [row["name"].encode() for _, row in rows]
+        names = [row["name"].encode(errors="surrogateescape") for _, row in rows]
         absent = [_MISSING, 0, 0]
         planes = np.array(
             [[row["planes"].get(field, absent) for field in fields] for _, row in rows], np.int64
@@ -104,7 +108,8 @@ class Index:
     def name(self, row: int) -> str:
         """What a person calls a row."""
         start = int(self.name_ends[row - 1]) if row else 0
-        return self.names[start : int(self.name_ends[row])].tobytes().decode()
+        name = self.names[start : int(self.name_ends[row])].tobytes()
+        return name.decode(errors="surrogateescape")  # names of files may be any bytes
 
 
 class Store:
@@ -175,8 +180,8 @@ class Store:
         except BrokenData as error:
             raise BrokenData(self._complaint(index, field, str(error))) from None
 
-    def content(self, index: int, field: str) -> bytes:
-        """The coded plane of a row, as it was written.
+    def content(self, index: int, field: str) -> memoryview:
+        """The coded plane of a row, as it was written; nothing is copied.
 
         Raises:
             BrokenData: where the record cannot be read or is another.
@@ -188,12 +193,15 @@ class Store:
         except (RuntimeError, OSError) as error:
             self._readers.drop(path)
             raise BrokenData(self._complaint(index, field, _first_line(error))) from None
-        content = records[0]
+        content, stamp = _parted(records[0])
         if (
             len(content) != self._index.lengths[index, column]
-            or zlib.crc32(content) != self._index.checksums[index, column]
+            or stamp != self._index.checksums[index, column]
         ):
-            raise BrokenData(self._complaint(index, field, "its checksum is another"))
+            self._readers.drop(path)
+            # Of a file that was cut off while it is open, ArrayRecord gives records of no bytes.
+            reason = "it is the record of another plane" if records[0] else "its record is empty"
+            raise BrokenData(self._complaint(index, field, reason))
         return content
 
     def _complaint(self, index: int, field: str, reason: str) -> str:
@@ -223,8 +231,20 @@ class Store:
             )
 
 
+def stamped(content: bytes) -> tuple[bytes, int]:
+    """The record of a coded plane, and the stamp in it, its CRC-32."""
+    stamp = zlib.crc32(content)
+    return content + stamp.to_bytes(STAMP_BYTES, "little"), stamp
+
+
+def _parted(record: bytes) -> tuple[memoryview, int]:
+    """The coded plane and the stamp of a record."""
+    content = memoryview(record)[:-STAMP_BYTES]
+    return content, int.from_bytes(record[-STAMP_BYTES:], "little")
+
+
 class _Planes(Mapping[str, Plane]):
-    """The planes of a row, each fetched and compared with its checksum when first asked for."""
+    """The planes of a row, each fetched and compared with its stamp when first asked for."""
 
     def __init__(self, store: Store, index: int, fields: tuple[str, ...]):
         self._store, self._index, self._fields = store, index, fields

@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.core import read_only_builder
 
+from jaxmatte.data import sources
 from jaxmatte.data.rows import Plane, Row, Window
 from jaxmatte.errors import BrokenData, UserError
 
@@ -211,32 +212,18 @@ def _files(builder: Any, split: str) -> list[tuple[pathlib.Path, int, int]]:
         if not path.exists():
             raise UserError(f"{path} is missing; prepare {title} again")
         files.append((path, instruction.skip, instruction.take))
+    if not files:
+        raise UserError(f"{title} has no rows in {split!r}")
     return files
 
 
 def _colours(content: bytes, what: str) -> np.ndarray:
-    return _decoded(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, what)
+    return sources.decode(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, what)
 
 
 def _grey(content: bytes, what: str) -> np.ndarray:
-    """[H,W] of a picture that is grey or whose three channels are equal."""
-    pixels = _decoded(content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION, what)
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
-    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3):
-        raise BrokenData(f"{what} has {pixels.shape[2]} channels; an alpha has 1, or 3 equal ones")
-    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
-
-
-def _decoded(content: bytes, flags: int, what: str) -> np.ndarray:
-    # A JPEG that is cut off would be made up in grey by some versions of OpenCV.
-    cut = content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
-    pixels = None
-    if content and not cut:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    if pixels is None:
-        raise BrokenData(f"{what} does not decode")
-    return pixels
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    return sources.to_grey(sources.decode(content, flags, what), what)
 
 
 def _first_line(error: BaseException) -> str:

@@ -123,48 +123,6 @@ def test_places_far_outside_do_not_come_back_in():
     np.testing.assert_array_equal(places[0, 14:24, 0], 3000 * np.arange(14, 24) - 40000)
 
 
-def test_planes_that_belong_together_stay_together():
-    planes = {"image": coordinates(64, 80)}
-    planes |= {"foreground": planes["image"], "background": planes["image"]}
-    planes |= {"alpha": planes["image"][..., 0], "trimap": planes["image"][..., 1]}
-    warped = augment.apply_all(planes, TURNED.matrix((64, 80)), (64, 80))
-    inside = augment.apply(
-        np.full((64, 80), 255, np.uint8), TURNED.matrix((64, 80)), (64, 80), "linear"
-    )
-    inside = inside == 255
-    assert 0.2 < inside.mean() < 1
-    for name in ("image", "foreground", "background"):
-        np.testing.assert_array_equal(warped[name][..., 0][inside], warped["alpha"][inside])
-        across = warped[name][..., 1][inside].astype(int)
-        assert np.abs(across - warped["trimap"][inside]).max() <= 1  # half a pixel, rounded
-    resized = augment.resize_all(planes, (33, 41))
-    np.testing.assert_array_equal(resized["image"][..., 0], resized["alpha"])
-    assert set(np.unique(resized["trimap"])) <= set(range(80))
-
-
-def test_what_lies_beyond_the_border_is_as_stated():
-    row = np.array([[10, 20, 30, 40]], np.uint8)
-    planes = dict.fromkeys(("alpha", "trimap", "label"), row)
-    planes |= {
-        name: np.stack([row] * 3, -1) for name in ("image", "background", "foreground", "plate")
-    }
-    aside = augment.Affine(shift=(0.5, 0.0)).matrix((1, 4))
-    found = {
-        name: pixels.reshape(1, 4, -1)[0, :2, 0].tolist()
-        for name, pixels in augment.apply_all(planes, aside, (1, 4)).items()
-    }
-    scene, label = [30, 20], [255, 255]
-    assert found == {
-        "image": scene,
-        "background": scene,
-        "plate": scene,
-        "foreground": [10, 10],
-        "alpha": [0, 0],
-        "trimap": [0, 0],
-        "label": label,
-    }
-
-
 def test_interpolations_are_opencvs_and_their_names_are_checked():
     pixels = folders.picture(3, 40, 52)
     for name, kind in augment.INTERPOLATIONS.items():
@@ -209,9 +167,22 @@ def test_draws_keep_to_their_ranges_and_probabilities():
     assert set(draw_many(5)) == {augment.Affine()}
 
 
-def test_random_sizes_keep_the_aspect():
-    rng = np.random.default_rng(0)
-    found = {augment.random_shape((20, 30), rng, (10, 12)) for _ in range(50)}
-    assert found == {(10, 15), (11, 16), (12, 18)}
-    assert augment.random_shape((1000, 2), rng, (1, 1)) == (500, 1)
-    assert augment.random_shape((1, 1), rng, (7, 7)) == (7, 7)
+def test_classes_are_resized_by_nearest_and_all_else_bilinearly():
+    pixels = folders.picture(3, 40, 52)
+    for name, kind in (("alpha", "linear"), ("plate", "linear"), ("trimap", "nearest")):
+        found = augment.resize_all({name: pixels}, (17, 23))[name]
+        np.testing.assert_array_equal(found, augment.resize(pixels, (17, 23), kind))
+    assert augment.interpolation("label") == "nearest"
+
+
+@pytest.mark.parametrize("size", [(20, 30), (17, 23), (7, 60), (60, 80), (1, 1)])
+def test_shrinking_takes_means(size):
+    smooth = cv2.GaussianBlur(folders.picture(3, 61, 80), (9, 9), 0)
+    rows, columns = (max(a // b, 1) for a, b in zip((61, 80), size, strict=True))
+    used = smooth[: 61 // rows * rows, : 80 // columns * columns]  # but for the rest
+    found = augment.shrink(smooth, size).astype(int)
+    difference = np.abs(found - augment.resize(used, size, "area"))
+    assert difference.max() <= 8
+    assert difference.mean() < 2.5
+    halves = smooth[:60].reshape(30, 2, 40, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(augment.shrink(smooth, (30, 40)), halves, atol=0.51)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxmatte.data import catalog, compose, frozen, layouts, sets, sources
-from jaxmatte.errors import UserError
+from jaxmatte.data import catalog, frozen, layouts, sets, sources
+from jaxmatte.errors import BrokenData, UserError
 from tests.data import lookalikes
 from tests.data.folders import matte, write
 from tests.data.lookalikes import HEIGHT, WIDTH
@@ -228,8 +228,30 @@ def test_composites_follow_the_lists(tmp_path):
         background = frozen.cover(sources.read_colour(path), (HEIGHT, WIDTH))
         np.testing.assert_array_equal(row["foreground"], foreground)
         np.testing.assert_array_equal(row["background"], background)
-        composed = compose.blend(foreground, background, row["alpha"])
+        composed = frozen.composed(foreground, background, row["alpha"])
         np.testing.assert_array_equal(row["image"], composed)
+
+
+def test_composites_are_those_of_the_released_script_for_all_values():
+    values = np.arange(256, dtype=np.uint8)
+    front, behind = (np.stack([plane] * 3, 2) for plane in np.meshgrid(values, values))
+    for value in (0, 1, 51, 128, 204, 254, 255):
+        found = frozen.composed(front, behind, np.full((256, 256), value, np.uint8))
+        opacity = value / 255  # Python's numbers, cut off by int(), as the script has it
+        for f, b in ((0, 0), (255, 255), (200, 200), (10, 240), (255, 5), (85, 170)):
+            assert found[b, f].tolist() == [int(opacity * f + (1 - opacity) * b)] * 3
+        wanted = [[int(opacity * f + (1 - opacity) * b) for f in range(256)] for b in range(256)]
+        np.testing.assert_array_equal(found[..., 1], wanted)
+
+
+def test_a_broken_alpha_among_those_looked_at_is_left_to_its_reader(tmp_path, capsys):
+    lookalikes.pairs(tmp_path, ["1", "2", "3"], "images", "alphas")
+    (tmp_path / "alphas/2.png").write_bytes(b"")
+    source = catalog.open("pairs", tmp_path)
+    assert len(source) == 3
+    assert capsys.readouterr().err == ""
+    with pytest.raises(BrokenData, match=r"2\.png"):
+        source[1]["alpha"]
 
 
 def test_composites_on_file_go_before_composing(tmp_path):

@@ -134,21 +134,21 @@ def mask(path):
 
 def test_binary_alphas(am2k):
     mask(am2k / TRAIN / "mask/m_3.png")
-    assert found(am2k)["binary"] == ["train: 1 of 3 alphas (33.3 %)", "train/mask/m_3.png"]
+    assert found(am2k)["binary"] == ["train/mask/m_3.png (1 of 3 in train, 33.3%)"]
 
 
 def test_binary_cutouts(tmp_path):
     lookalikes.cutouts(tmp_path)
     pixels = np.dstack([picture(3, HEIGHT, WIDTH), (matte(HEIGHT, WIDTH) > 99) * np.uint8(255)])
     write(tmp_path / "a.png", pixels)
-    assert found(tmp_path, "cutouts")["binary"] == ["all: 1 of 2 alphas (50.0 %)", "a.png"]
+    assert found(tmp_path, "cutouts")["binary"] == ["a.png (1 of 2 in all, 50.0%)"]
 
 
 def test_a_few_binary_alphas_are_a_note(tmp_path):
     lookalikes.pairs(tmp_path, [f"{number:02d}" for number in range(30)], "images", "alphas")
     mask(tmp_path / "alphas/07.png")
     result = check("pairs", tmp_path)
-    assert result.findings["few binary"] == ["all: 1 of 30 alphas (3.3 %)", "alphas/07.png"]
+    assert result.findings["few binary"] == ["alphas/07.png (1 of 30 in all, 3.3%)"]
     assert result.clean
 
 
@@ -317,6 +317,22 @@ def test_the_command_writes_all_as_json(am2k, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: cannot write")
 
 
+def test_a_report_that_cannot_be_written_is_told_before_decoding(
+    am2k, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("jaxmatte.data.__main__.check", lambda *_: pytest.fail("decoded first"))
+    assert main(["check", "am2k", str(am2k), f"--report={tmp_path / 'no/r.json'}"]) == 2
+    assert f"there is no folder {tmp_path / 'no'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--threads=0", "--threads=-3", "--classes=0", "--classes=x"])
+def test_counts_that_are_none_are_refused(am2k, flag, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", "am2k", str(am2k), flag])
+    assert stopped.value.code == 2
+    assert "is no whole number above 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", catalog.names())
 def test_the_command_shows(name, capsys):
     assert main(["show", name]) == 0
@@ -375,6 +391,9 @@ def test_stopping_is_no_traceback(monkeypatch, capsys):
     monkeypatch.setattr("jaxmatte.data.__main__.check", stop)
     assert main(["check", "am2k", "."]) == 130
     assert capsys.readouterr().err == "stopped\n"
+    monkeypatch.setattr("jaxmatte.data.prepare.run", stop)
+    assert main(["prepare", "am2k", ".", "out"]) == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on where it stopped\n"
 
 
 def test_preparing_is_handed_on(monkeypatch):

@@ -32,6 +32,17 @@ def test_every_window_is_cut_from_the_whole_and_nothing_is_lost(field, size):
         np.testing.assert_array_equal(plane.read(window), pixels[window])
 
 
+@pytest.mark.parametrize("width", [65535, 65536, 70001])
+def test_runs_of_wide_pictures(width):
+    pixels = np.zeros((2, width), np.uint8)
+    pixels[0, -3:] = pixels[1, 7:65530] = 128
+    plane = codec.plane(codec.encode("trimap_5", pixels))
+    np.testing.assert_array_equal(plane.read(), pixels)
+    window = slice(0, 2), slice(65520, width)
+    np.testing.assert_array_equal(plane.read(window), pixels[window])
+    assert plane.pick(128, 1, width, np.random.default_rng(0))[1] >= width - 3
+
+
 def test_windows_of_jpegs_are_cut_from_the_whole_which_is_near():
     pixels = folders.picture(3, 300, 520)
     plane = codec.plane(codec.encode("image", pixels, "jpeg95"))

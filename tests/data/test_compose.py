@@ -86,6 +86,16 @@ def test_fit_is_scikit_images_resize_whatever_the_sizes(size):
     np.testing.assert_allclose(fit(background, WHOLE), expected, atol=255 * 411 * 2.0**-24)
 
 
+@pytest.mark.parametrize("size", [(70, 170), (96, 128), (300, 411)])
+@pytest.mark.parametrize("blur", [20, 50])
+def test_blurring_in_whole_numbers_is_off_by_less_than_a_thousandth(size, blur):
+    background = picture("bg", *size)
+    expected = cv2.blur(resampling.resize(background, SHAPE, "skimage"), (blur, blur))
+    for window in (WHOLE, (slice(0, 40), slice(70, 128))):
+        found = compose.behind(Pixels(background), size, SHAPE, window, blur=blur)
+        np.testing.assert_allclose(found, expected[window], atol=1e-3)
+
+
 def test_fit_reads_no_more_than_the_window_needs():
     seen = []
 

@@ -138,6 +138,30 @@ def test_a_cache_on_a_full_disk_leaves_nothing_half_written(root, monkeypatch, c
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.parametrize("recursive", [False, True])
+def test_links_that_lead_nowhere_are_listed_and_loops_end(tmp_path, recursive):
+    (tmp_path / "a.png").symlink_to("gone.png")
+    (tmp_path / "b.png").symlink_to("b.png")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "self").symlink_to(".")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "c.png").write_bytes(b"123")
+    found = manifest.scan(tmp_path, recursive=recursive)
+    assert found.names == ("a.png", "b.png", "c.png")
+    assert found.bytes[2] == 3
+    assert manifest.scan(tmp_path, recursive=recursive).fingerprint == found.fingerprint
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(pathlib.Path, "home", homeless)
+    assert str(os.getuid()) in str(manifest.cache_folder())
+
+
 def test_what_cannot_be_listed_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no folder .*nowhere"):
         manifest.scan(tmp_path / "nowhere")

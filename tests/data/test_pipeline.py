@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import gfm
-from jaxmatte.data import pipeline, sources
+from jaxmatte.data import pipeline
 from jaxmatte.errors import UserError
 from tests.data import folders
 
@@ -137,41 +137,6 @@ def test_tracks_over_folders(tmp_path, track):
     assert batch["foreground"].std() > 5
 
 
-def test_cutouts_over_backgrounds(tmp_path):
-    root = folders.backgrounds(tmp_path)
-    for number in range(3):
-        rgba = np.dstack([folders.picture(number, 64, 72), folders.matte(64, 72)])
-        folders.write(root / f"cutouts/{number}.png", rgba)
-    config = settings(
-        "track=comp_coco", root=str(root), cutouts="cutouts", backgrounds="BG-20k/train"
-    )
-    assert len(pipeline.open_training(config, 0)) == 15
-    config = settings("track=ori", root=str(root), cutouts="cutouts")
-    with pytest.raises(UserError, match=r"set data.compose.route"):
-        pipeline.open_training(config, 0)
-
-
-def test_fixed_pairing_is_the_released_one_and_random_the_papers(tmp_path):
-    root = folders.backgrounds(folders.am2k(tmp_path), "COCO/train_bg", count=7)
-    seen = {}
-    for pairing in ("fixed", "random"):
-        config = settings(
-            "track=comp_coco", root=str(root), pairing=pairing, backgrounds_per_foreground=1
-        )
-        data = pipeline.open_training(config, 0)
-        used = []
-        kind = type(data.pool.backgrounds)
-        original = kind.__getitem__
-        kind.__getitem__ = lambda self, row, used=used, f=original: used.append(row) or f(self, row)
-        try:
-            batch = take(data.batches(20, threads=0), 3)[0]
-        finally:
-            kind.__getitem__ = original
-        seen[pairing] = (sorted(set(used)), batch)
-    assert seen["fixed"][0] == [0, 1, 2, 3]
-    assert seen["random"][0] == list(range(7))
-
-
 def test_denoised_pairs_are_used_where_they_are_on_file(tmp_path):
     root = folders.whole(tmp_path)
     for number in range(4):
@@ -190,13 +155,15 @@ def test_denoised_pairs_are_used_where_they_are_on_file(tmp_path):
     (batch,) = take(pipeline.open_training(config, 0).batches(4), 1)
     assert (batch["foreground"] == 250).all()
     assert np.abs(batch["background"].astype(int) - 5).max() <= 1
-    (root / "fg_denoise/m_00000002.png").unlink()
-    with pytest.raises(UserError, match=r"no denoised picture for m_00000002.jpg"):
-        take(pipeline.open_training(config, 0).batches(20), 2)
+    (root / "fg_denoise/m_00000002.png").unlink()  # the others are used all the same
+    (batch,) = take(pipeline.open_training(config, 0).batches(8), 1)
+    clean = (batch["foreground"] == 250).all(axis=(1, 2, 3))
+    assert clean.tolist() == (batch["index"] != 2).tolist()
 
 
-def evaluation(root, **changes):
+def evaluation(root, split="validation", **changes):
     config = gfm.get_config("track=ori").evaluation
+    config.images, config.alphas = f"AM-2k/{split}/original", f"AM-2k/{split}/mask"
     return pipeline.open_evaluation(config, settings("track=ori", root=str(root), **changes), 0)
 
 
@@ -238,10 +205,3 @@ def test_studio_sets():
     config.split = "train"
     with pytest.raises(UserError, match="validation, test"):
         pipeline.open_evaluation(config, settings(), 0)
-
-
-def test_scenes_are_kept_only_if_asked():
-    assert isinstance(pipeline.open_training(settings(), 0).source, sources.Cached)
-    assert not isinstance(
-        pipeline.open_training(settings(studio__cache=False), 0).source, sources.Cached
-    )

@@ -1,6 +1,7 @@
 """Preparing a store: what goes in, in which order, and what is refused or broken."""
 
 import argparse
+import os
 import pathlib
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_original_keeps_the_bytes_of_the_files(tmp_path):
     folders.write(tmp_path / "cutouts/a.png", cutout)
     run("am2k", tmp_path, tmp_path / "store", "--colour=original")
     rows, file = store.Store(tmp_path / "store"), "AM-2k/train/original/m_00000001.jpg"
-    assert rows.content(1, "image").endswith((tmp_path / file).read_bytes())
+    assert bytes(rows.content(1, "image")).endswith((tmp_path / file).read_bytes())
     np.testing.assert_array_equal(rows[1]["image"], sources.read_colour(tmp_path / file))
     # The colours of a cut-out are no file of their own: they are kept without loss all the same.
     assert go(sources.CutoutFolder(tmp_path / "cutouts"), tmp_path / "two", colour="original") == []
@@ -209,6 +210,32 @@ def test_broken_rows_are_all_named_at_the_end(tmp_path, capsys):
     with pytest.raises(UserError, match="was prepared without 2 rows"):
         run(*arguments)
     assert run(*arguments, "--skip-broken") == 0
+
+
+def test_a_plain_folder_with_broken_alphas_is_read_to_its_end(tmp_path, capfd):
+    """The first of them is among those that opening looks at; the decoders are not heard."""
+    names = ["0", "1", "new\nline", os.fsdecode(b"\xff"), "dots.in.it", "ä 漢"]
+    for number, name in enumerate(names):
+        folders.write(tmp_path / f"in/images/{number}.jpg", folders.picture(number, 40, 50))
+        folders.write(tmp_path / f"in/alphas/{number}.png", folders.matte(40, 50))
+        for path, ending in (("images", "jpg"), ("alphas", "png")):
+            old = tmp_path / f"in/{path}/{number}.{ending}"
+            old.rename(old.with_name(f"{name}.{ending}"))
+    for name in names[0], names[2]:
+        path = tmp_path / f"in/alphas/{name}.png"
+        path.write_bytes(path.read_bytes()[:-40])
+    arguments = ["prepare", "pairs", str(tmp_path / "in"), str(tmp_path / "out")]
+    assert main(arguments) == 1
+    told = capfd.readouterr().err
+    assert "2 of 6 rows could not be read" in told
+    lines = [line for line in told.splitlines() if line.startswith("  ")]
+    assert len(lines) == 2
+    assert "alphas/0.png; mend" in lines[0]
+    assert "alphas/new\\nline.png; mend" in lines[1]
+    assert "libpng" not in told
+    assert main([*arguments, "--skip-broken"]) == 0
+    rows = store.Store(tmp_path / "out")
+    assert {rows.name(i) for i in range(4)} == {f"{names[n]}.jpg" for n in (1, 3, 4, 5)}
 
 
 def test_rows_left_out_do_not_part_names_from_pixels(tmp_path):

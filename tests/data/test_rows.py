@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxmatte.data import codec
 from jaxmatte.data.rows import File, Pixels, Row
 from jaxmatte.errors import BrokenData
 
@@ -46,3 +47,14 @@ def test_planes_of_another_size_are_broken(window):
     row = Row(0, "a", (6, 9), {"alpha": Pixels(ALPHA)})
     with pytest.raises(BrokenData, match="the alpha of a is 8x6 where 9x6 was expected"):
         row.read("alpha", window)
+
+
+def test_what_does_not_decode_is_named():
+    """A plane of a store knows its tile, not whose it is."""
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 300), dtype=np.uint8)
+    content = bytearray(codec.encode("alpha", pixels))
+    content[-9] ^= 1  # in the last tile
+    row = Row(0, "m_1.png", pixels.shape, {"alpha": codec.plane(bytes(content))})
+    np.testing.assert_array_equal(row.read("alpha", WINDOW), pixels[WINDOW])
+    with pytest.raises(BrokenData, match=r"^the alpha of m_1.png: a tile does not decode"):
+        row.read("alpha")

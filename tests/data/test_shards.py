@@ -36,6 +36,18 @@ def test_one_process_at_a_time(tmp_path):
     go(Rows(), tmp_path / "store")
 
 
+def test_a_store_that_another_process_finished_meanwhile_is_not_written_again(tmp_path):
+    out = tmp_path / "store"
+    prepared(out)
+    before = files(out)
+    (out / store.UNFINISHED).mkdir()  # not removed yet
+    plan = prepare.make_plan(Rows(), "rows", "train", Settings(), SHARD)
+    with pytest.raises(UserError, match="was finished by another process just now"):
+        shards.Unfinished(out, plan)
+    go(Rows(), out)
+    assert files(out) == before
+
+
 def test_an_interrupted_store_goes_on(tmp_path, in_one_go, monkeypatch):
     out = tmp_path / "store"
     interrupted(out)

@@ -1,5 +1,11 @@
+import os
 import pickle
+import struct
+import subprocess
+import sys
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 
@@ -76,6 +82,59 @@ def test_a_picture_that_does_not_decode_is_named(tmp_path, share):
         source[1].read("image")
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tif"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_no_format_is_made_up_where_it_is_cut_off(tmp_path, ending, share, capfd):
+    path = tmp_path / f"a.{ending}"
+    folders.write(path, folders.picture(3, 90, 120))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    for read in (sources.read_colour, sources.read_grey):
+        with pytest.raises(BrokenData, match=rf"cannot decode .*a.{ending}"):
+            read(path)
+    assert "OpenCV" not in (told := capfd.readouterr().err)  # what there is to say is in the error
+    assert "WARN" not in told
+
+
+def bitmap(path, width, height):
+    """A black PNG of a bit a pixel: hundreds of megapixels in some kilobytes."""
+    packer = zlib.compressobj(9)
+    lines = bytes(1 + (width + 7) // 8) * 100
+    body = b"".join(packer.compress(lines) for _ in range(height // 100)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    parts = [
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
+        for name, part in ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_pictures_of_hundreds_of_megapixels_are_pictures(tmp_path):
+    bitmap(tmp_path / "a.png", 20_000, 10_000)
+    assert sources.read_size(tmp_path / "a.png") == (10_000, 20_000)
+    assert sources.read_grey(tmp_path / "a.png").shape == (10_000, 20_000)
+
+
+def test_pictures_that_opencv_does_not_take_are_named(tmp_path):
+    bitmap(tmp_path / "a.png", 60_000, 20_000)
+    assert sources.read_size(tmp_path / "a.png") == (20_000, 60_000)
+    with pytest.raises(BrokenData, match=r"cannot decode .*a.png"):
+        sources.read_grey(tmp_path / "a.png")
+
+
+def test_alphas_of_four_channels_and_of_floats(tmp_path):
+    alpha = folders.matte(20, 30)
+    opaque = np.dstack([alpha, alpha, alpha, np.full_like(alpha, 255)])
+    folders.write(tmp_path / "a.png", opaque)
+    np.testing.assert_array_equal(sources.read_grey(tmp_path / "a.png"), alpha)
+    folders.write(tmp_path / "a.png", np.dstack([folders.picture(1, 20, 30), alpha]))
+    with pytest.raises(BrokenData, match=r"a.png has 4 channels; .*is it a cut-out"):
+        sources.read_grey(tmp_path / "a.png")
+    assert cv2.imwrite(str(tmp_path / "a.tif"), alpha / np.float32(255))
+    with pytest.raises(BrokenData, match=r"a.tif holds float32; 8 or 16 bits"):
+        sources.read_grey(tmp_path / "a.tif")
+
+
 def test_a_file_that_vanished_is_named(tmp_path):
     source = pairs(folders.am2k(tmp_path))
     row = source[1]
@@ -138,3 +197,77 @@ def test_cached_reads_each_row_once_and_travels_to_workers_empty(tmp_path):
     plain = sources.Cached(sources.PictureFolder(tmp_path / "BG-20k/train", "data.backgrounds"))
     plain[0]
     assert len(pickle.dumps(plain)) < 20_000
+
+
+def test_what_is_broken_can_be_left_to_the_reader(tmp_path, capsys):
+    folders.am2k(tmp_path)
+    base = tmp_path / "AM-2k/train"
+    (base / "mask/m_00000000.png").write_bytes(b"no picture")
+    folders.write(base / "mask/m_00000003.png", folders.matte(90, 128))
+    with pytest.raises(BrokenData, match=r"cannot read .*mask/m_00000000.png"):
+        pairs(tmp_path)
+    source = sources.PairFolder(base / "original", base / "mask", skip_broken=True)
+    assert capsys.readouterr().err == ""  # of binary alphas, too
+    assert len(source) == 4
+    for index in (0, 3):
+        with pytest.raises(BrokenData):
+            source[index].read("alpha")
+    assert source[1].read("alpha").shape == (96, 128)
+
+
+def test_denoised_pictures_come_with_their_rows(tmp_path):
+    source = pairs(folders.am2k(tmp_path))
+    for name in ("m_00000000.png", "m_00000002.jpg"):
+        folders.write(tmp_path / "clean" / name, folders.picture(9, 96, 128))
+    rows = sources.Denoised(source, tmp_path / "clean", "foreground", "data.x")
+    rows = pickle.loads(pickle.dumps(rows))
+    assert (len(rows), rows.name(2), rows.size(2)) == (4, "m_00000002.jpg", (96, 128))
+    assert not rows.has_trimaps
+    assert [set(rows[index].planes) - {"image", "alpha"} for index in range(4)] == [
+        {"denoised_foreground"},
+        set(),
+        {"denoised_foreground"},
+        set(),
+    ]
+    np.testing.assert_array_equal(rows[0]["denoised_foreground"], folders.picture(9, 96, 128))
+    np.testing.assert_array_equal(rows[0]["alpha"], source[0]["alpha"])
+    assert rows.fingerprint.startswith(source.fingerprint)
+
+
+MANY = 200_000
+OPEN = """
+import pathlib, pickle, sys, time
+from jaxmatte.data import sources
+root, start = pathlib.Path(sys.argv[1]), time.perf_counter()
+if sys.argv[2] == "pairs":
+    source = sources.PairFolder(root / "images", root / "alphas")
+else:
+    source = sources.PictureFolder(root / "images", "data.backgrounds")
+assert len(source) == 200_000 and source.fingerprint
+source[199_999].read("image" if sys.argv[2] == "pairs" else "background")
+print(time.perf_counter() - start)
+"""
+
+
+@pytest.mark.slow
+def test_two_hundred_thousand_files_open_in_seconds(tmp_path):
+    for folder, ending, pixels in (
+        ("images", "jpg", folders.picture(1, 24, 32)),
+        ("alphas", "png", folders.matte(24, 32)),
+    ):
+        for number in range(MANY):
+            path = tmp_path / folder / f"{number:07d}.{ending}"
+            if number % 50_000 == 0:  # file systems count links by sixteen bits
+                first = path
+                folders.write(path, pixels)
+            else:
+                os.link(first, path)
+        before = tmp_path.stat().st_mtime - 60  # not changed just now: the manifest is trusted
+        os.utime(tmp_path / folder, (before, before))
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for kind in ("pairs", "pairs", "pictures"):  # the first listing and remembered ones
+        command = [sys.executable, "-c", OPEN, str(tmp_path), kind]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        seconds = float(done.stdout)
+        print(f"{kind}: {seconds:.2f} s")
+        assert seconds < 10

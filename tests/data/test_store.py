@@ -3,13 +3,15 @@
 import concurrent.futures
 import dataclasses
 import json
+import os
 import pickle
 import shutil
 
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
 
-from jaxmatte.data import regions, store
+from jaxmatte.data import regions, shards, store
 from jaxmatte.data.rows import Row
 from jaxmatte.errors import BrokenData, UserError
 from tests.data.stores import Rows, prepared
@@ -177,6 +179,36 @@ def test_a_flipped_bit_is_found(copy, places):
     assert rows.name(bad[0][0]) in complaints[0]
 
 
+def test_array_record_itself_finds_every_damage_of_a_record(tmp_path):
+    """What lets `Store` compare no more than a stamp: a record reads as it was, or not at all."""
+    rng, path = np.random.default_rng(0), tmp_path / "a.array_record"
+    wanted = [rng.bytes(count) for count in (3, 1, 65_536, 90_000, 200)]
+    writer = ArrayRecordWriter(str(path), shards._WRITER_OPTIONS)
+    for record in wanted:
+        writer.write(record)
+    writer.close()
+    whole, damaged, found = path.read_bytes(), [], 0
+    block = 65_536  # the file's form puts a header before each
+    near = [place for start in range(0, len(whole), block) for place in range(start, start + 64, 3)]
+    for place in [*near, *rng.integers(0, len(whole), 300).tolist()]:
+        damaged.append(bytearray(whole))
+        damaged[-1][place] ^= 1 << int(rng.integers(8))
+    for start in range(0, len(whole), 4096):  # what a disk loses, or mixes up
+        page, other = slice(start, start + 4096), int(rng.integers(len(whole) // 4096)) * 4096
+        damaged += [bytearray(whole), bytearray(whole)]
+        damaged[-2][page] = bytes(4096)
+        damaged[-1][page] = whole[other : other + 4096]
+    for content in damaged:
+        path.write_bytes(content)
+        readers = store._Readers()
+        for number, record in enumerate(wanted):
+            try:
+                assert readers.of(path).read([number]) == [record]
+            except (RuntimeError, OSError):
+                found += 1
+    assert found > len(damaged) / 3
+
+
 def test_a_bit_that_no_record_holds_is_found_by_verify(copy):
     flip(shard_files(copy)[0], 3)
     complaints = store.verify(copy)
@@ -216,7 +248,7 @@ def test_exchanged_records_of_one_length_are_found(tmp_path):
     rows = store.Store(path)
     assert len(np.unique(rows._index.lengths)) == 1
     for index in range(6):
-        with pytest.raises(BrokenData, match="its checksum is another"):
+        with pytest.raises(BrokenData, match="the record of another plane"):
             rows[index]["alpha"]
 
 
@@ -253,6 +285,21 @@ def test_a_shard_that_vanishes_while_it_is_used(copy):
     np.testing.assert_array_equal(rows[0]["alpha"], Rows()[0]["alpha"])
 
 
+def test_a_shard_that_is_cut_off_or_exchanged_while_it_is_open(copy):
+    rows, (file, other) = store.Store(copy), shard_files(copy)[:2]
+    wanted, content = rows[0]["alpha"], file.read_bytes()
+    os.truncate(file, 100)  # of the very file that is open
+    with pytest.raises(BrokenData, match=f"{file}: the alpha of row 0 .* its record is empty"):
+        rows[0]["alpha"]
+    file.write_bytes(content)
+    np.testing.assert_array_equal(rows[0]["alpha"], wanted)
+    file.write_bytes(other.read_bytes())
+    with pytest.raises(BrokenData, match=f"{file}: the alpha of row 0 "):
+        rows[0]["alpha"]
+    file.write_bytes(content)
+    np.testing.assert_array_equal(rows[0]["alpha"], wanted)
+
+
 def test_an_index_that_does_not_fit_is_refused(copy, tmp_path):
     other = prepared(tmp_path / "other", Rows(seed=5), colour="png")
     for content in ((other.path / store.INDEX).read_bytes(), b""):
@@ -272,7 +319,7 @@ def test_a_manifest_that_was_changed_is_refused(copy):
     with pytest.raises(UserError, match=r"manifest.json was changed after it was written"):
         store.Store(copy)
     file.write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(UserError, match=r"has form 99, this version reads form 1"):
+    with pytest.raises(UserError, match=rf"has form 99, this version reads form {store.FORMAT}"):
         store.Store(copy)
     for content in ('{"format"', "[]", "{}"):
         file.write_text(content)

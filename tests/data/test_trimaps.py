@@ -13,6 +13,7 @@ from tests.data import folders
 
 PARITY = np.load(pathlib.Path(__file__).parent.parent / "parity/ppmatting_trimap.npz")
 NAMES = list(trimaps.MAKERS)
+RNG = np.random.default_rng(0)  # of what draws nothing
 
 
 @pytest.fixture(name="alpha", scope="module")
@@ -52,7 +53,7 @@ def test_training_trimaps_are_paddles_to_the_bit(size, iterations):
 
 
 def test_the_validation_trimap_is_paddles_to_the_bit():
-    np.testing.assert_array_equal(trimaps.fixed(PARITY["alpha"]), PARITY["val_25"])
+    np.testing.assert_array_equal(trimaps.make("fixed", PARITY["alpha"], RNG), PARITY["val_25"])
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 5, 8])
@@ -62,7 +63,7 @@ def test_kernels_are_not_turned_around_and_nothing_lies_outside(size):
     eroded = moved(alpha == 255, kernel, True, np.logical_and, size // 2)
     dilated = moved(alpha > 0, kernel, False, np.logical_or, size // 2)
     wanted = np.where(eroded, 255, np.where(dilated, 128, 0))
-    np.testing.assert_array_equal(trimaps.fixed(alpha, size=size), wanted)
+    np.testing.assert_array_equal(trimaps.make("fixed", alpha, RNG, {"size": size}), wanted)
 
 
 @pytest.mark.parametrize("name", ["mmagic", "gca"])
@@ -94,7 +95,7 @@ def test_squares_lie_where_scipy_has_them(erosion, dilation, shape):
     grown = scipy.ndimage.grey_dilation(there, size=(dilation, dilation))
     shrunk = scipy.ndimage.grey_erosion(opaque, size=(erosion, erosion))
     wanted = np.where(grown - shrunk != 0, 128, 255 * opaque)
-    found = trimaps.square_grow(alpha, erosion, dilation, 0.9)
+    found = trimaps.two_squares(erosion, dilation, 0.9).trimap(alpha)
     np.testing.assert_array_equal(found, wanted)
 
 
@@ -127,16 +128,40 @@ def test_nothing_is_unknown_where_there_is_no_transition(name, value, shape):
     np.testing.assert_array_equal(found, value)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_within_a_window_it_is_that_of_the_whole(alpha, name):
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        kernels = trimaps.draw(name, alpha.shape, rng)
+        whole = kernels.trimap(alpha)
+        for window in ((slice(0, 20), slice(70, 90)), (slice(30, 41), slice(25, 60))):
+            found = kernels.within(lambda part: alpha[part], window, alpha.shape)
+            np.testing.assert_array_equal(found[0], alpha[window])
+            np.testing.assert_array_equal(found[1], whole[window])
+
+
+def test_only_what_kernels_reach_is_looked_at():
+    kernels = trimaps.draw("fixed", (90, 90), RNG, {"size": 4, "iterations": 3})
+    asked = []
+
+    def read(window):
+        asked.append(window)
+        return np.zeros((90, 90), np.uint8)[window]
+
+    kernels.within(read, (slice(40, 50), slice(0, 10)), (90, 90))
+    assert asked == [(slice(34, 56), slice(0, 16))]
+
+
 def test_both_ends_of_the_ranges_are_drawn_and_the_sides_by_themselves():
     alpha = np.zeros((1, 120), np.uint8)
     alpha[:, :60] = 255
     rng = np.random.default_rng(0)
-    found = [trimaps.independent(alpha, rng) for _ in range(900)]
+    found = [trimaps.make("mmagic", alpha, rng) for _ in range(900)]
     lost = [60 - int((trimap == 255).sum()) for trimap in found]
     won = [60 - int((trimap == 0).sum()) for trimap in found]
     assert set(lost) == set(won) == set(range(15))  # halves of 1 to 29
     assert abs(np.corrcoef(lost, won)[0, 1]) < 0.1
-    reach = {int((trimaps.repeated(alpha, rng) == 0).sum()) for _ in range(400)}
+    reach = {int((trimaps.make("hct", alpha, rng) == 0).sum()) for _ in range(400)}
     assert reach == {60 - n for n in (*range(5, 15), *range(10, 29, 2))}
 
 

@@ -9,10 +9,11 @@ Departs from the released code, without a switch:
 
 - There, one size is drawn for a batch, in which all pictures are scaled to cover it and cut in the
   middle. A batch has one size here, so that each example draws its own scale (`sides`) and is cut
-  to `size` in the middle: the subject has as many pixels as there.
+  to `size` in the middle: the subject has as many pixels as there. A background is never scaled
+  below `size`: the frame it would leave was not seen there either.
 - Moving and scaling are one map, read once. The blur's radius follows the scale; sharpening comes
-  after it. Where the scaled picture ends inside the result, the background goes on if there is more
-  of it.
+  after it.
+- Beyond its picture the foreground goes on with the colours of the border, where alpha is 0.
 - Shadow and noise are drawn for each example, not for the examples of a batch that have one.
 - Picture and plate are rounded to 8 bits after each step; there they stay floats.
 """
@@ -35,18 +36,16 @@ def example(
     """One example: uint8 [size,size,C] of image, plate, alpha, foreground, background, trimap."""
     size = options.size
     side = int(max(rng.integers(options.sides[0], options.sides[1] + 1, 2)))
-    zoom = side / options.canvas
     fields = ("alpha", "foreground" if "foreground" in row else "image")
     planes = seen(row, fields, draw_affine(rng, options.front), side, size, "replicate")
-    planes = soften(planes, rng, options.front, zoom)
+    planes = soften(planes, rng, options.front, side / options.canvas)
     front, alpha = pool.colours(Row.of(row.index, row.name, **planes)), planes["alpha"]
     front = photometric.jitter(front, photometric.draw_jitter(rng, options.front.jitter))
 
     other, settings = pool.background(rng, row), options.back
-    affine = draw_affine(rng, settings)
-    planes = soften(
-        seen(other, ("background",), affine, side, size, settings.outside), rng, settings, zoom
-    )
+    affine, side = draw_affine(rng, settings), max(side, size)
+    planes = seen(other, ("background",), affine, side, size, settings.outside)
+    planes = soften(planes, rng, settings, side / options.canvas)
     jitter = photometric.draw_jitter(rng, settings.jitter)
     plate = photometric.jitter(planes["background"], jitter)
 

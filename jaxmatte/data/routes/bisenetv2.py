@@ -15,14 +15,13 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxmatte.data import augment, compose, crops, photometric, regions, trimaps
+from jaxmatte.data import augment, compose, crops, photometric, trimaps
 from jaxmatte.data.pool import Pool
 from jaxmatte.data.routes.modnet import composes, scenery
 from jaxmatte.data.rows import Row, Window
 from jaxmatte.errors import UserError
 
 IGNORED = 255
-REACH = 64  # pixels around the crop that its trimap may depend on
 
 
 def example(
@@ -80,11 +79,12 @@ def crop(
 def _matte(
     row: Row, shape: tuple[int, int], window: Window, options: ConfigDict, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Alpha and trimap of the crop; the trimap is that of what lies around it, too."""
-    around, inner = regions.with_margin(window, REACH, shape)
-    alpha = crops.read_resized(row, "alpha", shape, around, "linear")
-    trimap = trimaps.make(options.name, alpha, rng, options.get(options.name))
-    return {"alpha": alpha[inner], "trimap": trimap[inner]}
+    """Alpha and trimap of the crop, as they are in all of the scaled picture."""
+    kernels = trimaps.draw(options.name, shape, rng, options.get(options.name))
+    alpha, trimap = kernels.within(
+        lambda part: crops.read_resized(row, "alpha", shape, part, "linear"), window, shape
+    )
+    return {"alpha": alpha, "trimap": trimap}
 
 
 def _picture(
@@ -115,7 +115,9 @@ def _label(
 ) -> np.ndarray:
     """The crop's class map: [h,w] uint8, from file or from the matte."""
     if "label" in row:
-        return checked(_nearest(row, "label", shape, window), row.name, options)
+        return checked(
+            crops.read_resized(row, "label", shape, window, "nearest"), row.name, options
+        )
     if "alpha" not in row:
         raise UserError(f"{row.name} has neither a label nor an alpha; route bisenetv2 needs one")
     if options.classes == 2:
@@ -142,17 +144,6 @@ def checked(label: np.ndarray, name: str, options: ConfigDict) -> np.ndarray:
             f"{options.classes - 1} and {IGNORED} (not looked at): set data.renumber"
         )
     return label
-
-
-def _nearest(row: Row, field: str, shape: tuple[int, int], window: Window) -> np.ndarray:
-    """The window of a plane that has been resized by nearest; only that part is read."""
-    parts = [
-        augment.nearest(before, after)[part]
-        for before, after, part in zip(row.size, shape, window, strict=True)
-    ]
-    used = [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
-    pixels = row.read(field, (used[0], used[1]))
-    return pixels[parts[0] - used[0].start][:, parts[1] - used[1].start]
 
 
 def _framed(pixels: np.ndarray, edges: Edges, fill: int) -> np.ndarray:

@@ -2,13 +2,21 @@
 
 Li and Lu, AAAI 2020, in the order of their code. Everything that moves pixels of the foreground
 moves whole ones (nearest), so that a pixel of the result is one pixel of a file, and only those
-pixels are read: the steps pass on where each pixel comes from, not pictures. Only the alpha is
-mapped whole, because the crop is chosen from its trimap.
+pixels are read: the steps pass on where each pixel comes from, not pictures. Of the mapped alpha
+and its trimap, too, only those parts are made that the crop is chosen from or shows.
 
-Foreground and picture are computed in floating point and rounded once, at the end, to 8 bits; the
-released code hands floats to the network. Other departures: the affine map turns around the centre
-of the picture, not around a point a pixel off it; where the picture is enlarged or squeezed, the
-background is resized once instead of two or three times.
+Departs from the released code, without a switch:
+
+- Foreground and picture are computed in floating point and rounded once, at the end, to 8 bits;
+  there the network is handed floats. The alpha of two foregrounds is rounded to 8 bits as well.
+- A foreground is merged with any other, never with itself.
+- The affine map turns around the centre of the picture, not around a point a pixel off it.
+- The crop is chosen from every fourth row and column, also where four does not divide the sides:
+  there the quarter-size trimap is off by up to three pixels.
+- Where the picture is enlarged or squeezed, the background is resized once, not up to three times.
+
+mmagic's pipeline has `squeeze.probability=0`; it also enlarges small pictures no further than it
+must, and cuts those without any unknown pixel instead of squeezing them.
 """
 
 import dataclasses
@@ -17,10 +25,12 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxmatte.data import augment, crops, trimaps
+from jaxmatte.data import augment, compose, crops, trimaps
 from jaxmatte.data.pool import Pool
-from jaxmatte.data.rows import Row
+from jaxmatte.data.rows import Row, Window
 from jaxmatte.errors import UserError
+
+STRIP = 64  # rows of floats that are worked on at a time: few enough for the processor's cache
 
 
 def example(
@@ -32,26 +42,29 @@ def example(
     if rng.random() < options.squeeze.probability:
         frame = (options.squeeze.size, options.squeeze.size)
     matrix = draw_map(rng, options.affine, frame).matrix(frame)
-    alpha = augment.apply(augment.resize(front.both, frame, "nearest"), matrix, frame, "nearest")
     kind = options.trimap.name
-    trimap = trimaps.make(kind, alpha, rng, options.trimap.get(kind))
-    shape, window = crops.gca(trimap, rng, options.size)
+    kernels = trimaps.draw(kind, frame, rng, options.trimap.get(kind))
+    whole = augment.resize(front.both, frame, "nearest")
+
+    def trimap(part: Window) -> np.ndarray:
+        return kernels.within(lambda around: _mapped(whole, matrix, around), part, frame)[1]
+
+    shape, window = crops.gca(trimap, frame, rng, options.size)
     rows, columns = (
         augment.nearest(before, after)[part]
         for before, after, part in zip(frame, shape, window, strict=True)
     )
-    alpha, trimap = (plane[rows][:, columns] for plane in (alpha, trimap))
-
     places = augment.positions(matrix, rows, columns)
+    alpha = augment.pick(whole, places)
     colours = front.colours(pool, _onto(places, frame, front.both.shape))
     background = crops.read_resized(pool.background(rng, row), "background", shape, window, "cubic")
     colours = jitter(colours, alpha, draw_jitter(rng, options.jitter))
     planes = {
         "image": composite(colours, background, alpha),
         "alpha": alpha,
-        "foreground": np.rint(colours).astype(np.uint8),
+        "foreground": compose.to_bytes(colours),
         "background": background,
-        "trimap": trimap,
+        "trimap": crops.taken(trimap, rows, columns),
     }
     return {name: p.reshape(options.size, options.size, -1) for name, p in planes.items()}
 
@@ -81,7 +94,7 @@ class Front:
         if self.second is None:
             return first
         under = _colours_at(self.second, pool, _onto(places, self.row.size, self.second.size))
-        return mix(first, under, augment.pick(self.alpha, places))
+        return compose.blend(first, under, augment.pick(self.alpha, places))
 
 
 def merge(row: Row, pool: Pool, rng: np.random.Generator, probability: float) -> Front:
@@ -100,12 +113,6 @@ def union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """What two alphas [H,W] uint8 cover together: 1 - (1 - a1) (1 - a2), rounded to 8 bits."""
     through = cv2.multiply(cv2.bitwise_not(first), cv2.bitwise_not(second), scale=1 / 255)
     return cv2.bitwise_not(through)
-
-
-def mix(first: np.ndarray, second: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The colours [h,w,3] uint8 of one foreground over another, by the first one's alpha."""
-    opacity = (alpha / np.float32(255))[..., None]
-    return (first * opacity + second * (1 - opacity)).astype(np.uint8)
 
 
 def draw_map(
@@ -155,13 +162,22 @@ def jitter(colours: np.ndarray, alpha: np.ndarray, drawn: Jitter) -> np.ndarray:
     """
     if not alpha.any():
         return colours.astype(np.float32)
-    channels = list(cv2.split(cv2.cvtColor(colours * np.float32(1 / 255), cv2.COLOR_RGB2HSV)))
-    channels[0] = np.remainder(channels[0] + np.float32(drawn.hue), np.float32(360))
-    for number, share in ((1, drawn.saturation), (2, drawn.value)):
-        mean = cv2.mean(channels[number], mask=alpha)[0]  # where the mask is not 0
-        moved = np.abs(channels[number] + np.float32(share * (1.1 - mean)))
-        channels[number] = np.minimum(moved, 2 - moved)
-    return cv2.cvtColor(cv2.merge(channels), cv2.COLOR_HSV2RGB) * np.float32(255)
+    # Bytes are enough for the means: what rounding does to single pixels cancels out.
+    means = cv2.mean(cv2.cvtColor(colours, cv2.COLOR_RGB2HSV_FULL), mask=alpha)  # mask: not 0
+    shares = (drawn.saturation, drawn.value)
+    shifts = [share * (1.1 - mean / 255) for share, mean in zip(shares, means[1:3], strict=True)]
+    moved = np.empty(colours.shape, np.float32)
+    for top in range(0, len(colours), STRIP):
+        strip = slice(top, top + STRIP)
+        hsv = cv2.cvtColor(colours[strip] * np.float32(1 / 255), cv2.COLOR_RGB2HSV)
+        hue, *others = cv2.split(hsv)
+        hue += drawn.hue % 360  # up to two turns, which OpenCV knows
+        for plane, shift in zip(others, shifts, strict=True):
+            np.abs(np.add(plane, shift, out=plane), out=plane)
+            np.minimum(plane, 2 - plane, out=plane)
+        rgb = cv2.cvtColor(cv2.merge([hue, *others]), cv2.COLOR_HSV2RGB)
+        np.multiply(rgb, np.float32(255), out=moved[strip])
+    return moved
 
 
 def composite(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -172,24 +188,38 @@ def composite(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray)
         background: [h,w,3] uint8.
         alpha: [h,w] uint8.
     """
-    opacity = (alpha / np.float32(255))[..., None]
-    mixed = background + opacity * (np.clip(foreground, 0, 255) - background)
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    mixed = np.empty(background.shape, np.uint8)
+    for top in range(0, len(mixed), STRIP):
+        strip = slice(top, top + STRIP)
+        parts = np.clip(foreground[strip], 0, 255)
+        parts -= background[strip]
+        parts *= cv2.merge([alpha[strip] * np.float32(1 / 255)] * 3)
+        mixed[strip] = cv2.add(parts, background[strip], dtype=cv2.CV_8U)  # rounded
+    return mixed
 
 
 def _colours_at(row: Row, pool: Pool, places: np.ndarray) -> np.ndarray:
     """The foreground's colours at places [h,w,2] (across, down), black outside: [h,w,3] uint8."""
+    corners = places[[0, 0, -1, -1], [0, -1, 0, -1]]  # of a map, so that all else lies between
     columns, rows = (
-        _span(axis, length) for axis, length in zip(cv2.split(places), row.size[::-1], strict=True)
+        _span(numbers, length) for numbers, length in zip(corners.T, row.size[::-1], strict=True)
     )
-    corner = np.array([columns.start, rows.start], np.int16)
-    return augment.pick(pool.colours(row, (rows, columns)), places - corner)
+    # Pairs in a row: NumPy is slow where the last axis is short.
+    corner = np.tile(np.array([columns.start, rows.start], np.int16), places.shape[1])
+    shifted = (places.reshape(len(places), -1) - corner).reshape(places.shape)
+    return augment.pick(pool.colours(row, (rows, columns)), shifted)
 
 
 def _span(numbers: np.ndarray, length: int) -> slice:
     """What numbers reach over of an axis; at least one of its pixels."""
     first, last = (min(max(int(end), 0), length - 1) for end in (numbers.min(), numbers.max()))
     return slice(first, last + 1)
+
+
+def _mapped(alpha: np.ndarray, matrix: np.ndarray, window: Window) -> np.ndarray:
+    """The window of a mapped alpha."""
+    rows, columns = (np.arange(part.start, part.stop) for part in window)
+    return augment.pick(alpha, augment.positions(matrix, rows, columns))
 
 
 def _onto(places: np.ndarray, source: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
@@ -204,6 +234,6 @@ def _onto(places: np.ndarray, source: tuple[int, int], target: tuple[int, int]) 
         return places
     axes = []
     for numbers, after, before in zip(cv2.split(places), source[::-1], target[::-1], strict=True):
-        table = np.pad(augment.nearest(before, after), 1, constant_values=-1).astype(np.int16)
-        axes.append(table[np.clip(numbers, -1, after) + 1])
+        table = np.concatenate([[-1], augment.nearest(before, after), [before]]).astype(np.int16)
+        axes.append(np.take(table, numbers.astype(np.intp) + 1, mode="clip"))
     return cv2.merge(axes)

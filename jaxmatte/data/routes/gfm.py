@@ -25,8 +25,9 @@ def example(
     trimap = pool.labels(row, "trimap", labels.trimap)
     window = crop(trimap, rng, options.crop.sizes, options.crop.fallback, options.crop.unknown)
     step = _step(window, size)
-    parts = _layers(row, pool, options, rng, window, step)
-    parts["alpha"] = compose.sampled(row.read("alpha", window), step)
+    alpha = compose.sampled(row.read("alpha", window), step)
+    parts = _layers(row, pool, options, rng, window, step, alpha)
+    parts["alpha"] = alpha
     parts["trimap"] = compose.sampled(trimap.read(window), step)
     if labels.bands:
         for kind in ("dilation", "erosion"):
@@ -83,9 +84,15 @@ def _step(window: Window, size: int) -> int:
 
 
 def _layers(
-    row: Row, pool: Pool, options: ConfigDict, rng: np.random.Generator, window: Window, step: int
+    row: Row,
+    pool: Pool,
+    options: ConfigDict,
+    rng: np.random.Generator,
+    window: Window,
+    step: int,
+    alpha: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Image, foreground and background within the window."""
+    """Image, foreground and background within the window, where the alpha is known."""
     settings = options.compose
     if settings.route == "none" or rng.random() >= settings.share:
         front, behind = pool.separated(row, window)
@@ -97,7 +104,6 @@ def _layers(
     plane = _plane(other, pool, drawn)
     behind = compose.behind(plane, other.size, row.size, window, step, drawn.blur)
     noise = compose.draw_noise(front.shape, settings.noise_sigma, rng) if drawn.noise else None
-    alpha = compose.sampled(row.read("alpha", window), step)
     image, front, behind = compose.rssn(front, behind, alpha, noise, settings.noise_wraps)
     return {"image": image, "foreground": front, "background": compose.to_bytes(behind)}
 

@@ -91,7 +91,7 @@ def place(
     planes = {}
     for field in fields:
         pixels = row.read(field, (source[0], source[1]))
-        pixels = augment.resize(pixels, (bottom - top, right - left), "area")
+        pixels = augment.shrink(pixels, (bottom - top, right - left))
         border = cv2.BORDER_CONSTANT if field == "alpha" else cv2.BORDER_REPLICATE
         planes[field] = cv2.copyMakeBorder(
             pixels, top, size - bottom, left, size - right, border, value=0
@@ -113,4 +113,4 @@ def scenery(row: Row, shape: tuple[int, int], rng: np.random.Generator) -> np.nd
         for length, wanted in zip(row.size, shape, strict=True)
     )
     window = crops.uniform(row.size, (size[0], size[1]), rng)
-    return augment.resize(row.read("background", window), shape, "area")
+    return augment.shrink(row.read("background", window), shape)

@@ -76,20 +76,9 @@ def _matte(
     row: Row, window: Window, options: ConfigDict, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """The window of the alpha, and of the trimap of the whole picture."""
-    ranges = options.get(options.name)
-    around, inner = regions.with_margin(window, _reach(ranges, row.size), row.size)
-    alpha = row.read("alpha", around)
-    trimap = trimaps.make(options.name, alpha, rng, ranges)
-    return {"alpha": alpha[inner], "trimap": trimap[inner]}
-
-
-def _reach(ranges: ConfigDict | None, size: tuple[int, int]) -> int:
-    """How far around a pixel the maker of a trimap looks at most; all of it, where unknown."""
-    if ranges is None or not {"size", "sizes"} & set(ranges):
-        return max(size)
-    return int(np.max(ranges.get("size", ranges.get("sizes")))) * int(
-        np.max(ranges.get("iterations", 1))
-    )
+    kernels = trimaps.draw(options.name, row.size, rng, options.get(options.name))
+    alpha, trimap = kernels.within(lambda part: row.read("alpha", part), window, row.size)
+    return {"alpha": alpha, "trimap": trimap}
 
 
 def _layers(

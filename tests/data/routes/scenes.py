@@ -1,14 +1,12 @@
-"""What the tests of BGMv2, MODNet, PP-Matting and BiSeNet V2 share."""
+"""What the tests of the routes share."""
 
 import numpy as np
 
 from configs import common
-from jaxmatte.data import routes
+from jaxmatte.data import routes, trimaps
 from jaxmatte.data.pool import Pool
 from tests.data import folders
 from tests.data.routes import pools
-
-FIELDS = {"image": 3, "alpha": 1, "foreground": 3, "background": 3, "trimap": 1}
 
 
 def settings(options, **changes):
@@ -37,29 +35,9 @@ def of(alpha):
     return pools.still(alpha=alpha, foreground=folders.picture(8, *alpha.shape))
 
 
-ROWS = {
-    "foreground on file": pools.thing,
-    "photograph": photograph,
-    "small": lambda: pools.thing(20, 30),
-    "narrow": lambda: pools.thing(70, 9),
-    "one pixel": lambda: pools.thing(1, 1),
-    "nothing": lambda: of(np.zeros((50, 60), np.uint8)),
-    "everything": lambda: of(np.full((50, 60), 255, np.uint8)),
-}
-
-
-def assert_contract(options, row, shape, fields=FIELDS):
-    """Bytes of one size whatever the row; the same for the same random numbers, else others."""
-    examples = [make(options, seed, row) for seed in (3, 3, 4, 5, 6)]
-    for example in examples:
-        assert {name: plane.shape for name, plane in example.items()} == {
-            name: (*shape, channels) for name, channels in fields.items()
-        }
-        assert {plane.dtype for plane in example.values()} == {np.dtype(np.uint8)}
-        assert set(np.unique(example["trimap"])) <= {0, 128, 255}
-    first, again, *others = map(pools.frozen, examples)
-    assert first == again
-    assert all(first != other for other in others)
+def fixed_trimap(alpha, size):
+    """The trimap of one ellipse."""
+    return trimaps.make("fixed", alpha, np.random.default_rng(0), {"size": size})
 
 
 def assert_blended(example):

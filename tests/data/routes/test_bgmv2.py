@@ -67,18 +67,6 @@ def test_an_unknown_stage_is_named():
         routes.bgmv2("refined")
 
 
-@pytest.mark.parametrize("kind", scenes.ROWS)
-def test_the_contract(kind):
-    fields = scenes.FIELDS | {"plate": 3}
-    scenes.assert_contract(settings(), scenes.ROWS[kind](), (32, 32), fields)
-
-
-def test_the_refine_stage_runs():
-    scenes.assert_contract(
-        settings("refine"), pools.thing(), (32, 32), scenes.FIELDS | {"plate": 3}
-    )
-
-
 def test_planes_stay_together_and_the_plate_is_the_background():
     for seed in range(20):
         example = make(seed, **STILL)
@@ -167,6 +155,13 @@ def test_backgrounds_are_black_outside_unless_reflected():
     assert any(black)
     reflected = STILL | {"back.outside": "reflect"}
     assert all(make(seed, behind=white, **reflected)["background"].all() for seed in range(30))
+
+
+def test_a_background_leaves_no_frame_where_the_canvas_is_smaller_than_the_result():
+    white = pools.still(background=np.full((60, 80, 3), 255, np.uint8))
+    straight = {f"back.{name}": (0, 0) for name in ("rotation", "shear")}
+    changes = STILL | straight | {"sides": (20, 20), "back.scale": (1, 1), "back.shift": 0.0}
+    assert make(0, behind=white, **changes)["background"].all()
 
 
 def test_foreground_and_background_are_taken_apart_from_each_other():

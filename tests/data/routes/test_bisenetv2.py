@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from configs import routes
-from jaxmatte.data import trimaps
 from jaxmatte.data.pool import Pool
 from jaxmatte.data.routes import bisenetv2
 from jaxmatte.errors import UserError
@@ -13,7 +12,6 @@ from tests.data import folders
 from tests.data.routes import pools, scenes
 
 STILL = {"jitter.each": 0.0, "flip": 0.0}
-MATTE = {"image": 3, "alpha": 1, "trimap": 1, "label": 1}
 
 
 def settings(**changes):
@@ -42,15 +40,8 @@ def test_the_options_are_the_cards():
     assert (options.jitter.hue, options.jitter.each, options.jitter.shuffled) == ((), 1.0, False)
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("kind", scenes.ROWS)
-def test_the_contract(kind, classes):
-    scenes.assert_contract(settings(classes=classes), scenes.ROWS[kind](), (32, 32), MATTE)
-
-
-@pytest.mark.parametrize("kind", ["foreground on file", "photograph"])
-def test_labels_are_classes_or_ignored(kind):
-    row = scenes.ROWS[kind]()
+@pytest.mark.parametrize("row", [pools.thing(), scenes.photograph()])
+def test_labels_are_classes_or_ignored(row):
     for classes in (2, 3):
         found = [set(np.unique(make(s, row, classes=classes)["label"])) for s in range(40)]
         assert set().union(*found) == {*range(classes), 255}
@@ -130,7 +121,7 @@ def test_a_trimap_sees_what_lies_around_the_crop_but_nothing_beyond_the_picture(
         rng = np.random.default_rng(seed)
         rng.uniform(1, 1)
         window, _ = bisenetv2.crop(row.size, (32, 32), rng)
-        whole = trimaps.fixed(row["alpha"], size=5)
+        whole = scenes.fixed_trimap(row["alpha"], 5)
         found = scenes.make(options, seed, row)["trimap"][..., 0]
         np.testing.assert_array_equal(found, whole[window])
     opaque = scenes.of(np.full((20, 20), 255, np.uint8))

@@ -3,13 +3,11 @@ import numpy as np
 import pytest
 
 from configs import routes
-from jaxmatte.data import compose, crops, trimaps
+from jaxmatte.data import compose, crops
 from jaxmatte.data.routes import dim
 from jaxmatte.errors import UserError
 from tests.data import folders
-from tests.data.routes import pools
-
-FIELDS = {"image": 3, "alpha": 1, "foreground": 3, "background": 3, "trimap": 1}
+from tests.data.routes import pools, scenes
 
 
 def settings(**changes):
@@ -34,23 +32,7 @@ def test_the_options_are_the_papers():
     assert (hct.sizes, hct.iterations) == ((2, 4), (5, 14))
 
 
-@pytest.mark.parametrize("shape", [(90, 120), (20, 30), (70, 9), (64, 64), (1, 1)])
-@pytest.mark.parametrize("resized", [True, False])
-def test_every_plane_is_a_square_of_bytes_whatever_the_picture(shape, resized):
-    example = make(row=pools.thing(*shape), **{"trimap.resized": resized})
-    assert {name: plane.shape for name, plane in example.items()} == {
-        name: (32, 32, channels) for name, channels in FIELDS.items()
-    }
-    assert {plane.dtype for plane in example.values()} == {np.dtype(np.uint8)}
-    assert set(np.unique(example["trimap"])) <= {0, 128, 255}
-
-
-def test_the_same_random_numbers_give_the_same_example_and_others_another():
-    assert pools.frozen(make(3)) == pools.frozen(make(3))
-    assert pools.frozen(make(3)) != pools.frozen(make(4))
-
-
-@pytest.mark.parametrize("shape", [(90, 120), (40, 50)])
+@pytest.mark.parametrize("shape", [(90, 120), (40, 50), (20, 31)])
 def test_planes_stay_together_through_crop_flip_and_resize(shape):
     for seed in range(20):
         example = make(seed, pools.thing(*shape))
@@ -107,7 +89,7 @@ def test_the_trimap_is_that_of_the_resized_alpha(name):
 def test_without_redrawing_the_trimap_is_the_same_function_of_every_alpha():
     for seed in range(10):
         example = make(seed, **{"trimap.redraw": False, "trimap.fixed.size": 7})
-        wanted = trimaps.fixed(example["alpha"][..., 0], size=7)
+        wanted = scenes.fixed_trimap(example["alpha"][..., 0], 7)
         np.testing.assert_array_equal(example["trimap"][..., 0], wanted)
 
 
@@ -115,7 +97,7 @@ def test_without_redrawing_the_trimap_is_the_same_function_of_every_alpha():
 def test_a_trimap_made_before_is_cut_from_the_whole_ones_and_resized_by_nearest(shape):
     whole = folders.matte(*shape, 4.0)
     coloured = pools.still(
-        alpha=whole, foreground=np.stack([trimaps.fixed(whole, size=9)] * 3, axis=-1)
+        alpha=whole, foreground=np.stack([scenes.fixed_trimap(whole, 9)] * 3, axis=-1)
     )
     changes = {"trimap.redraw": False, "trimap.fixed.size": 9, "trimap.resized": False}
     shades = set()

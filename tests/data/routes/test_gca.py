@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from configs import routes
-from jaxmatte.data import augment, crops, trimaps
+from jaxmatte.data import augment, compose, crops, trimaps
 from jaxmatte.data.routes import gca
 from jaxmatte.data.rows import Row
 from jaxmatte.errors import UserError
 from tests.data import folders
 from tests.data.routes import pools
 
-FIELDS = {"image": 3, "alpha": 1, "foreground": 3, "background": 3, "trimap": 1}
 STILL = {
     "merge": 0.0,
     "squeeze.probability": 0.0,
@@ -64,22 +63,6 @@ def test_the_options_are_the_papers():
     assert (options.trimap.name, options.trimap.gca.sizes) == ("gca", (1, 29))
 
 
-@pytest.mark.parametrize("shape", [(90, 120), (20, 30), (70, 9), (33, 33), (1, 1)])
-def test_every_plane_is_a_square_of_bytes_whatever_the_picture(shape):
-    for seed in range(4):
-        example = make(seed, pools.thing(*shape))
-        assert {name: plane.shape for name, plane in example.items()} == {
-            name: (32, 32, channels) for name, channels in FIELDS.items()
-        }
-        assert {plane.dtype for plane in example.values()} == {np.dtype(np.uint8)}
-        assert set(np.unique(example["trimap"])) <= {0, 128, 255}
-
-
-def test_the_same_random_numbers_give_the_same_example_and_others_another():
-    assert pools.frozen(make(3)) == pools.frozen(make(3))
-    assert pools.frozen(make(3)) != pools.frozen(make(4))
-
-
 def by_whole_pictures(seed, row, pool, **changes):
     """The route once more, every step on the whole picture, as one would write it down first."""
     options, rng = settings(**changes), np.random.default_rng(seed)
@@ -89,7 +72,7 @@ def by_whole_pictures(seed, row, pool, **changes):
         under = augment.resize(other["alpha"], alpha.shape, "nearest")
         below = augment.resize(other["foreground"], alpha.shape, "nearest")
         both = np.rint(255 - (255.0 - alpha) * (255 - under) / 255).astype(np.uint8)
-        colours, alpha = gca.mix(colours, below, alpha), both
+        colours, alpha = compose.blend(colours, below, alpha), both
     if rng.random() < options.squeeze.probability:
         size = (options.squeeze.size,) * 2
         alpha, colours = (augment.resize(p, size, "nearest") for p in (alpha, colours))
@@ -97,7 +80,7 @@ def by_whole_pictures(seed, row, pool, **changes):
     matrix = gca.draw_map(rng, options.affine, shape).matrix(shape)
     alpha, colours = (augment.apply(p, matrix, shape, "nearest") for p in (alpha, colours))
     trimap = trimaps.make("gca", alpha, rng, options.trimap.gca)
-    shape, window = crops.gca(trimap, rng, options.size)
+    shape, window = crops.gca(lambda part: trimap[part], shape, rng, options.size)
     planes = {"alpha": alpha, "trimap": trimap, "foreground": colours}
     planes = {name: augment.resize(p, shape, "nearest")[window] for name, p in planes.items()}
     behind = pool.background(rng, row)
@@ -181,7 +164,10 @@ def test_two_foregrounds_are_mixed_by_the_first_alpha_and_cut_to_bytes():
     first = np.array([[[200, 0, 10]] * 3], np.uint8)
     under = np.array([[[100, 255, 10]] * 3], np.uint8)
     alpha = np.array([[255, 0, 51]], np.uint8)
-    found = gca.mix(first, under, alpha)[0]
+    second = pools.still(foreground=under)
+    front = gca.Front(pools.still(foreground=first), alpha, alpha, second)
+    places = augment.positions(augment.Affine().matrix((1, 3)), np.arange(1), np.arange(3))
+    found = front.colours(pools.Pool(), places)[0]
     np.testing.assert_array_equal(found[:2], [[200, 0, 10], [100, 255, 10]])
     assert found[2].tolist() == [120, 204, 10]
 

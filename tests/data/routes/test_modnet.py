@@ -26,16 +26,6 @@ def test_the_options_are_the_authors():
     assert (options.trimap.name, options.trimap.modnet.steps) == ("modnet", (10, 20))
 
 
-@pytest.mark.parametrize("kind", scenes.ROWS)
-def test_the_contract(kind):
-    scenes.assert_contract(settings(), scenes.ROWS[kind](), (32, 32))
-
-
-def test_the_contract_as_photographed():
-    row = scenes.photograph()
-    scenes.assert_contract(settings(**{"compose.route": "none"}), row, (32, 32))
-
-
 def test_the_picture_is_what_equation_1_makes():
     for seed in range(20):
         scenes.assert_blended(make(seed))
@@ -142,7 +132,7 @@ def test_the_trimap_is_the_authors_of_the_placed_alpha():
     example = make(4, size=64, longer=(64, 64), **STILL)
     alpha, trimap = example["alpha"], example["trimap"]
     possible = [
-        trimaps.square_grow(alpha[..., 0], shrinking, widening, 0.9)
+        trimaps.two_squares(shrinking, widening, 0.9).trimap(alpha[..., 0])
         for shrinking in range(10, 21)
         for widening in range(10, 21)
     ]

@@ -67,17 +67,6 @@ def test_the_options_are_the_w18_models(side):
         routes.ppmatting(600)
 
 
-@pytest.mark.parametrize("human", [0, 512])
-@pytest.mark.parametrize("kind", scenes.ROWS)
-def test_the_contract(kind, human):
-    scenes.assert_contract(settings(human), scenes.ROWS[kind](), (32, 32))
-
-
-def test_the_contract_with_rssn():
-    options = settings(**{"compose.route": "rssn"})
-    scenes.assert_contract(options, pools.thing(), (32, 32))
-
-
 def test_a_crop_of_the_training_size_is_blended_once_and_truncated():
     for seed in range(10):
         scenes.assert_blended(make(seed, crop=(32,), **STILL))
