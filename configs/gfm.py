@@ -44,9 +44,9 @@ Departs from the released code, with the field that brings the released behaviou
 - RSSN's noise is clipped to 0..255. The released uint8 cast wraps: `data.compose.noise_wraps=True`.
 - Denoising is by non-local means (`data.compose.denoiser`), an offline step of `python -m
   jaxmatte.data prepare --denoise`; the paper's is BM3D with a strength that is not stated, and its
-  package is not free for all uses. Denoised pairs are used where there are any: in a store, with the
-  set, or in folders (`data.compose.denoised_*`); the released code asks for names that the download
-  does not contain.
+  package is not free for all uses. Denoised pairs are used where there are any: in a store, with
+  the set, or in folders (`data.compose.denoised_*`); the released code asks for names that the
+  download does not contain.
 - RSSN's noise is drawn in whole levels, which the cut to 8 bits makes of it anyway.
 - r34_2b: the published weights of 2020 were trained with dilation 2 in the sixth decoders; today's
   code has 1. `model.d6_dilation=2` for those weights.

@@ -147,13 +147,16 @@ def test_a_directory_of_another_run_names_the_fields(tmp_path):
     config = config_of()
     (tmp_path / "run").mkdir()
     workdir.record(tmp_path / "run", config, "a device")
-    other = config_of(seed=7, optimizer__learning_rate=0.5, log__every="2 steps")
+    other = config_of(
+        seed=7, optimizer__learning_rate=0.5, log__every="2 steps", data__broken="skip"
+    )
     with pytest.raises(UserError) as caught:
         train(other, tmp_path / "run")
     told = str(caught.value)
     assert "optimizer.learning_rate: 0.002 there, 0.5 here" in told
     assert "seed: 0 there, 7 here" in told
     assert "log.every" not in told  # that may change
+    assert "data.broken" not in told
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "config.json",
         "environment.json",

@@ -19,6 +19,11 @@ def training(config: ConfigDict, seed: int) -> tuple[Source, Source | None]:
     """The foregrounds that the group `data` names, and the backgrounds where it names some."""
     _require_one_of(config.source, KINDS, "data.source")
     composes = _composes(config)
+    if config.foreground == "premultiplied" and config.route != "gfm":
+        raise UserError(
+            "data.foreground=premultiplied is GFM's released option; composing by another route "
+            "would multiply by alpha twice"
+        )
     if config.source == "studio":
         # Every scene brings its own background, and lends it to the others.
         return _studio(config, "train", config.studio.train, seed), None

@@ -100,17 +100,5 @@ class Pool:
         given = "foreground" if "alpha" in row else "background"  # what a set's `denoised` shows
         for name in (f"denoised_{field}", *(["denoised"] if field == given else [])):
             if name in row:
-                return _Field(row, name)
+                return row.plane(name)
         return None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Field:
-    """A field of a row as a plane, read with the row's checks."""
-
-    row: Row
-    field: str
-
-    def read(self, window: Window | None = None) -> np.ndarray:
-        """The pixels of a window, or all."""
-        return self.row.read(self.field, window)

@@ -26,6 +26,7 @@ class Settings:
     Attributes:
         colour: How colours are coded: one of `codec.COLOURS`, or the files' own bytes.
         foregrounds: Whether to estimate the straight colours of rows that come without.
+        backgrounds: Whether to estimate what lies behind them, for training as photographed.
         trimap: Kernel of GFM's trimap, stored as `trimap_N`; 0: none.
         band: Kernel of GFM's glance targets, stored as `dilation_N` and `erosion_N`; 0: none.
         denoiser: Of `denoised_foreground` and `denoised_background`; None: they are not stored.
@@ -34,6 +35,7 @@ class Settings:
 
     colour: str = "jpeg95"
     foregrounds: bool = False
+    backgrounds: bool = False
     trimap: int = 25
     band: int = 0
     denoiser: Denoiser | None = None
@@ -108,11 +110,16 @@ def _derived(pixels: dict[str, np.ndarray], settings: Settings) -> dict[str, np.
         for name in ("dilation", "erosion"):
             made[f"{name}_{settings.band}"] = regions.LABELS[name](alpha, settings.band)
     colours = pixels.get("foreground")
-    wanted = settings.foregrounds or settings.denoiser
-    if colours is None and alpha is not None and "image" in pixels and wanted:
-        colours = foreground.estimate(pixels["image"], alpha)[0]
-        if settings.foregrounds:
-            made["foreground"] = colours
+    lacks_background = settings.backgrounds and "background" not in pixels
+    lacks_colours = colours is None and (settings.foregrounds or settings.denoiser)
+    if alpha is not None and "image" in pixels and (lacks_background or lacks_colours):
+        estimated, behind = foreground.estimate(pixels["image"], alpha)
+        if lacks_background:
+            made["background"] = behind
+        if lacks_colours:
+            colours = estimated
+            if settings.foregrounds:
+                made["foreground"] = colours
     if settings.denoiser:
         layers = {"foreground": colours, "background": pixels.get("background")}
         for name, layer in layers.items():

@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "120 bytes of memory a pixel and worker",
     )
     parser.add_argument(
+        "--backgrounds",
+        action="store_true",
+        help="estimate what lies behind them too, for training on pictures as photographed",
+    )
+    parser.add_argument(
         "--trimap",
         type=int,
         default=Settings.trimap,
@@ -124,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings(
         colour=arguments.colour,
         foregrounds=arguments.foregrounds,
+        backgrounds=arguments.backgrounds,
         trimap=arguments.trimap,
         band=arguments.band,
         denoiser=_denoiser(arguments) if arguments.denoise else None,

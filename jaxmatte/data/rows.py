@@ -4,6 +4,7 @@ What a plane costs depends on where it lies: a file is decoded whole, once; a pr
 the tiles that a window touches; an array in memory is only sliced.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -93,3 +94,19 @@ class Row:
                 f"{wanted[1]}x{wanted[0]} was expected; all planes of a row share one size"
             )
         return pixels
+
+    def plane(self, field: str) -> Plane:
+        """A field as a plane of its own, read with the row's checks."""
+        return _Field(self, field)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """A field of a row."""
+
+    row: Row
+    field: str
+
+    def read(self, window: Window | None = None) -> np.ndarray:
+        """The pixels of a window, or all."""
+        return self.row.read(self.field, window)

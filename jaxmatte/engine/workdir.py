@@ -27,6 +27,7 @@ FREE = (
     "data.workers",
     "data.prefetch",
     "data.studio.cache",
+    "data.broken",  # a run that stopped at a broken row may go on without it
     "data.root",  # the fingerprint of the files' names is what counts
 )
 

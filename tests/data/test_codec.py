@@ -75,6 +75,16 @@ def test_a_window_decodes_only_the_tiles_it_touches(monkeypatch):
     assert len(decoded) == 1 + 4
 
 
+def test_the_same_window_again_costs_nothing(monkeypatch):
+    plane = codec.plane(codec.encode("image", folders.picture(1, 300, 300)))
+    window = (slice(10, 200), slice(20, 90))
+    first = plane.read(window)
+    monkeypatch.setattr(codec.cv2, "imdecode", None)
+    assert plane.read((slice(10, 200), slice(20, 90))) is first
+    with pytest.raises(ValueError, match="read-only"):
+        first[0, 0] = 0
+
+
 def test_flat_tiles_of_an_alpha_cost_a_byte():
     alpha = np.zeros((1024, 1024), np.uint8)
     alpha[300:310, 300:310] = 7

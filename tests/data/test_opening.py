@@ -168,6 +168,7 @@ def test_the_same_rows_from_every_kind(root):
         ("cutouts", {"cutouts": "cutout"}, "config.data.cutouts"),
         ("folder", {"source": "files"}, "there are: studio, folder, set, store, tfds"),
         ("folder", {"compose.route": "rsn"}, "there are: none, blend, rssn"),
+        ("folder", {"foreground": "premultiplied", "route": "dim"}, "multiply by alpha twice"),
         ("folder", {"compose.denoised_foregrounds": "fg"}, "data.compose.denoised_foregrounds"),
     ],
 )

@@ -84,6 +84,19 @@ def test_foregrounds_are_estimated_once(tmp_path):
     )
 
 
+def test_what_lies_behind_is_estimated_once(tmp_path):
+    folders.am2k(tmp_path, 1)
+    flags = ("--foregrounds", "--backgrounds", "--colour=png", "--trimap=0")
+    run("am2k", tmp_path, tmp_path / "store", *flags)
+    row = store.Store(tmp_path / "store")[0]
+    assert set(row.planes) == {"alpha", "foreground", "background", "image"}
+    front, behind = foreground.estimate(row["image"], row["alpha"])
+    np.testing.assert_array_equal(row["foreground"], front)
+    np.testing.assert_array_equal(row["background"], behind)
+    only = prepared(tmp_path / "only", Rows(1), backgrounds=True, colour="png")[0]
+    np.testing.assert_array_equal(only["background"], Rows()[0]["background"])  # on file
+
+
 def test_foregrounds_on_file_are_kept(tmp_path):
     row = prepared(tmp_path / "store", Rows(1), foregrounds=True, colour="png")[0]
     np.testing.assert_array_equal(row["foreground"], Rows()[0]["foreground"])

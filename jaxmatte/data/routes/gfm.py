@@ -115,4 +115,4 @@ def _foreground(row: Row, pool: Pool, window: Window, drawn: compose.Draw) -> np
 
 def _plane(background: Row, pool: Pool, drawn: compose.Draw) -> Plane:
     plane = pool.denoised(background, "background") if drawn.denoise else None
-    return plane if plane is not None else background.planes["background"]
+    return plane if plane is not None else background.plane("background")

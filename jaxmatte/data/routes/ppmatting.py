@@ -14,6 +14,8 @@ Departs from the released code, without a switch:
 - RSSN's blur is as wide in an enlarged background as in others.
 """
 
+from collections import ChainMap
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -119,7 +121,8 @@ def _denoised(row: Row, pool: Pool, field: str) -> Row:
     plane = pool.denoised(row, field)
     if plane is None:
         return row
-    return Row(row.index, row.name, row.size, {**row.planes, field: plane})
+    planes = ChainMap({field: plane}, row.planes)  # type: ignore[arg-type]  # never written to
+    return Row(row.index, row.name, row.size, planes)
 
 
 def fitted(row: Row, shape: tuple[int, int], window: Window, side: int = 0) -> np.ndarray:
