@@ -29,10 +29,10 @@ from absl import flags
 from PIL import Image
 
 from configs import gfm, routes
+from jaxmatte import memory
 from jaxmatte.data import __main__ as command
 from jaxmatte.data import augment, codec, compose, pipeline, pool, regions, rows, store
 from jaxmatte.data.studio import render
-from jaxmatte.engine import memory
 
 ROWS = 24
 BATCH = 8
@@ -84,7 +84,14 @@ def prepare(root: pathlib.Path, colour: str) -> None:
     """Runs the real command for foregrounds and backgrounds."""
     out = root / colour
     for flags_ in (
-        ["am2k", str(root), str(out / "foregrounds"), "--foregrounds", "--band=50"],
+        [
+            "am2k",
+            str(root),
+            str(out / "foregrounds"),
+            "--foregrounds",
+            "--backgrounds",
+            "--band=50",
+        ],
         ["bg20k", str(root), str(out / "backgrounds")],
     ):
         if command.main(["prepare", *flags_, "--split=train", f"--colour={colour}"]):
@@ -147,9 +154,10 @@ def decoding(data: pipeline.TrainingData, count: int) -> tuple[float, float]:
 
     with patched(record):
         draw(data, count)
-    for _, (plane, *_) in asked["decode"]:  # files are decoded once a row
-        if hasattr(plane, "_pixels"):
-            plane._pixels = None
+    for _, (plane, *_) in asked["decode"]:  # forget what each plane keeps of its last window
+        for kept in ("_pixels", "_read"):
+            if hasattr(plane, kept):
+                setattr(plane, kept, None)
     spent = []
     for stage in ("fetch", "decode"):
         start = time.process_time()

@@ -20,7 +20,7 @@ LEVELS = (
     {"losses", "labels", "encoders", "foreground"},
     {"layers"},
     {"resampling"},
-    {"errors", ""},
+    {"errors", "memory", ""},
 )
 SIDEWAYS = {("papers", "weights"), ("weights", "papers")}
 

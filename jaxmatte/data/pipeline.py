@@ -16,6 +16,7 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxmatte import memory
 from jaxmatte.data import opening, routes
 from jaxmatte.data.pool import Pool
 from jaxmatte.data.sources import Source
@@ -98,7 +99,7 @@ class TrainingData:
         if workers:
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=workers),
-                worker_init_fn=_single_threaded,
+                worker_init_fn=_prepare_worker,
             )
         return _checked(iter(dataset), shared=bool(workers))
 
@@ -137,9 +138,15 @@ class TrainingData:
         return example
 
 
-def _single_threaded(*_: int) -> None:
-    """Keeps OpenCV from threads of its own, here or in a worker: the threads are grain's."""
+def _single_threaded() -> None:
+    """Keeps OpenCV from threads of its own: the threads are grain's."""
     cv2.setNumThreads(0)
+
+
+def _prepare_worker(*_: int) -> None:
+    """What a worker is told before its first batch."""
+    _single_threaded()
+    memory.keep()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxmatte.engine import memory
+from jaxmatte import memory
 from jaxmatte.errors import UserError
 
 AXIS = "data"

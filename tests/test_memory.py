@@ -1,12 +1,12 @@
 import subprocess
 import sys
 
-from jaxmatte.engine import memory
+from jaxmatte import memory
 from tests import tiny
 
 PROGRAM = """
 import resource, sys
-from jaxmatte.engine import memory
+from jaxmatte import memory
 if sys.argv[1] == "keep":
     assert memory.keep()
 import jax, jax.numpy as jnp
