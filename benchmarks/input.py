@@ -280,13 +280,13 @@ def tables(root: pathlib.Path, count: int) -> None:
 
 def rate(data: pipeline.TrainingData, count: int, **how: Any) -> float:
     """Examples a second by the clock, once everything runs."""
-    batches = data.batches(BATCH, **how)
-    for _ in range(8):
-        next(batches)
-    start = time.perf_counter()
-    for _ in range(count // 8):
-        next(batches)
-    return count // 8 * 8 / (time.perf_counter() - start)
+    with contextlib.closing(data.batches(BATCH, **how)) as batches:
+        for _ in range(8):
+            next(batches)
+        start = time.perf_counter()
+        for _ in range(count // BATCH):
+            next(batches)
+        return count // BATCH * BATCH / (time.perf_counter() - start)
 
 
 def scaling(root: pathlib.Path, count: int) -> None:
