@@ -69,12 +69,26 @@ def test_folders_below_are_looked_into_when_asked(root):
 
 
 @pytest.mark.parametrize("recursive", [False, True])
-def test_a_second_scan_asks_only_the_folders(root, asked, recursive):
+def test_a_second_scan_without_time_asks_only_the_folders(root, asked, recursive, monkeypatch):
+    monkeypatch.setattr(manifest, "PATIENCE", -1.0)
     first = manifest.scan(root, recursive=recursive)
     assert sum(".jpg" in path or ".PNG" in path for path in asked) >= 2
     asked.clear()
     assert manifest.scan(root, recursive=recursive) == first
     assert not [path for path in asked if path.endswith(("a.PNG", "b.jpg", "d.jpg", "e.jpg"))]
+
+
+@pytest.mark.parametrize("change", [b"other bytes", None])
+def test_a_file_overwritten_in_its_place_is_seen(root, change):
+    before = manifest.scan(root, recursive=True)
+    assert manifest.scan(root, recursive=True) == before
+    path = root / "x/y/e.jpg"
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(change)
+    settle(root)  # the folders tell nothing
+    assert manifest.scan(root, recursive=True).fingerprint != before.fingerprint
 
 
 @pytest.mark.parametrize("name", ["new.jpg", "x/y/new.jpg"])
@@ -110,13 +124,14 @@ def test_the_fingerprint_follows_names_and_bytes_but_not_place_or_time(root, tmp
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"nonsense\n{}"])
-def test_a_damaged_cache_is_made_anew(root, cache, asked, damage):
+def test_a_damaged_cache_is_made_anew(root, cache, asked, damage, monkeypatch):
     first = manifest.scan(root)
     (file,) = cache.iterdir()
     whole = file.read_bytes()
     for content in (damage, whole[:-9], whole.replace(b"b.jpg", b"q.jpg")):
         file.write_bytes(content)
         assert manifest.scan(root) == first
+    monkeypatch.setattr(manifest, "PATIENCE", -1.0)
     asked.clear()
     manifest.scan(root)
     assert not [path for path in asked if path.endswith("b.jpg")]
