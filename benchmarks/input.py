@@ -28,7 +28,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from configs import gfm, routes
+from configs import common, gfm, routes
 from jaxmatte import memory
 from jaxmatte.data import __main__ as command
 from jaxmatte.data import augment, codec, compose, pipeline, pool, regions, rows, store
@@ -51,7 +51,7 @@ STAGES = (
     ("labels", regions.Runs, "read"),
     ("labels", regions.Runs, "pick"),
     ("colours", pool.Pool, "separated"),
-    ("fit", compose, "_fit"),
+    ("fit", compose, "fit"),
     ("blur", compose, "behind"),
     ("blend", compose, "blend"),
     ("noise", compose, "draw_noise"),
@@ -100,19 +100,17 @@ def prepare(root: pathlib.Path, colour: str) -> None:
 
 def settings(root: pathlib.Path, form: str, route: str = "gfm", track: str = "rssn") -> Any:
     """The group `data` of a configuration."""
-    config = gfm.get_config(f"track={track}").data
+    if route == "gfm":
+        config = gfm.get_config(f"track={track}").data
+    else:
+        config = common.base().data
+        config.update(getattr(routes, route)())
     config.root = str(root)
-    if route != "gfm":
-        with config.unlocked():
-            for name in routes.gfm():
-                del config[name]
-            config.update(getattr(routes, route)())
-            config.route = route
     # An epoch as long as the paper's: grain shuffles few rows more slowly than many.
     config.backgrounds_per_foreground = EPOCH // ROWS
     if form != "files":
         config.source, config.store = "store", f"{form}/foregrounds"
-        config.backgrounds = f"{form}/backgrounds" if config.backgrounds else ""
+        config.backgrounds = "" if track == "ori" else f"{form}/backgrounds"
     return config
 
 
@@ -257,8 +255,8 @@ def tables(root: pathlib.Path, count: int) -> None:
     for form in ("files", *STORES):
         for track in ("rssn", "comp_coco", "ori"):
             config = settings(root, form, track=track)
-            if track == "comp_coco":
-                config.backgrounds = "BG-20k/train" if form == "files" else f"{form}/backgrounds"
+            if track == "comp_coco" and form == "files":
+                config.backgrounds = "BG-20k/train"
             measured[form, track] = row(
                 f"gfm {track}, {form}", pipeline.open_training(config, 0), count
             )

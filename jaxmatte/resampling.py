@@ -54,14 +54,20 @@ def _nearest(source: int, target: int) -> np.ndarray:
     return np.eye(source)[np.arange(target) * source // target]
 
 
-def _gaussian(size: int, sigma: float) -> np.ndarray:
-    """Gaussian smoothing, cut at four sigma, mirrored border -> [size, size]."""
+def gaussian_taps(sigma: float) -> np.ndarray:
+    """A Gaussian kernel, cut at four sigma, with sum 1: an odd number of taps."""
     radius = int(4.0 * sigma + 0.5)
-    offsets = np.arange(-radius, radius + 1)
-    taps = np.exp(-0.5 * (offsets / sigma) ** 2)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return taps / taps.sum()
+
+
+def _gaussian(size: int, sigma: float) -> np.ndarray:
+    """Gaussian smoothing, mirrored border -> [size, size]."""
+    taps = gaussian_taps(sigma)
+    offsets = np.arange(len(taps)) - len(taps) // 2
     columns = _inside(np.arange(size)[:, None] + offsets, size, "mirror")
     matrix = np.zeros((size, size))
-    np.add.at(matrix, (np.arange(size)[:, None], columns), taps / taps.sum())
+    np.add.at(matrix, (np.arange(size)[:, None], columns), taps)
     return matrix
 
 

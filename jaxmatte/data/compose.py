@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import special
 
+from jaxmatte import resampling
 from jaxmatte.data.regions import with_margin
 from jaxmatte.data.rows import Plane, Window
 
@@ -68,7 +69,12 @@ def _strips(height: int) -> Iterator[slice]:
 
 
 def fit(
-    background: Plane, size: tuple[int, int], shape: tuple[int, int], window: Window, step: int = 1
+    background: Plane,
+    size: tuple[int, int],
+    shape: tuple[int, int],
+    window: Window,
+    step: int = 1,
+    dtype: type[np.generic] = np.float32,
 ) -> np.ndarray:
     """A window of a background that is resized to the foreground's shape.
 
@@ -81,22 +87,11 @@ def fit(
         shape: Height and width of the foreground.
         window: The part of that shape that is wanted.
         step: Of that part, only every so-manieth pixel, from half a step on.
+        dtype: float32 for levels, uint16 for 256ths of a level.
 
     Returns:
-        [h,w,3] float32.
+        [h,w,3].
     """
-    return _fit(background, size, shape, window, step, np.float32)
-
-
-def _fit(
-    background: Plane,
-    size: tuple[int, int],
-    shape: tuple[int, int],
-    window: Window,
-    step: int,
-    dtype: type[np.generic],
-) -> np.ndarray:
-    """`fit` as float32, or as uint16 in 256ths of a level."""
     vertical = _Axis.of(size[0], shape[0], window[0], step)
     horizontal = _Axis.of(size[1], shape[1], window[1], step)
     pixels = background.read((vertical.source, horizontal.source))
@@ -147,7 +142,7 @@ class _Axis:
     @classmethod
     def of(cls, source: int, target: int, wanted: slice, step: int) -> "_Axis":
         ratio = source / target
-        smoothing = _gaussian((ratio - 1) / 2) if ratio > 1 else np.ones(1)
+        smoothing = _smoothing(ratio)
         count = (wanted.stop - wanted.start) // step
         scale = ratio * step
         first = (wanted.start + step // 2 + 0.5) * ratio - 0.5
@@ -171,13 +166,13 @@ class _Axis:
 
 
 @lru_cache(maxsize=256)
-def _gaussian(sigma: float) -> np.ndarray:
-    """The taps of a Gaussian, cut at four sigma."""
-    radius = int(4 * sigma + 0.5)
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    taps /= taps.sum()
+def _smoothing(ratio: float) -> np.ndarray:
+    """The taps that smooth before shrinking by a ratio; a single one where they change nothing."""
+    if ratio <= 1:
+        return np.ones(1)
+    taps = resampling.gaussian_taps((ratio - 1) / 2)
     # A kernel this narrow changes nothing that float32 could hold.
-    return taps if taps[radius] < 1 - 1e-6 else np.ones(1)
+    return taps if taps[len(taps) // 2] < 1 - 1e-6 else np.ones(1)
 
 
 def behind(
@@ -198,7 +193,7 @@ def behind(
     around, inner = with_margin(window, blur // 2 + 1, shape)
     # OpenCV adds up whole numbers a third faster than floats, and 256ths of a level are enough:
     # the mean of hundreds of them is off by less than a thousandth.
-    fine = _fit(background, size, shape, around, 1, np.uint16)
+    fine = fit(background, size, shape, around, dtype=np.uint16)
     blurred = sampled(cv2.boxFilter(fine, cv2.CV_32F, (blur, blur))[inner], step)
     blurred *= np.float32(1 / _FINE)
     return blurred

@@ -5,7 +5,6 @@ says what is there, without complaint, for the checker; a source complains where
 """
 
 import dataclasses
-import functools
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -251,11 +250,7 @@ def planes_of(
 ) -> dict[str, rows.Plane]:
     """The planes in a file, by field; `others` are those of the parts before it."""
     if part.holds == CUTOUT:
-        both = functools.cache(sources.read_cutout)  # decoded once for two planes
-        return {
-            "foreground": rows.File(path, lambda file: both(file)[0]),
-            "alpha": rows.File(path, lambda file: both(file)[1]),
-        }
+        return sources.cutout_planes(path)
     plane = rows.File(path, READERS[part.holds])
     return {part.field: _DetailTrimap(plane, others["alpha"]) if part.holds == DETAIL else plane}
 

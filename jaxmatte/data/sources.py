@@ -68,6 +68,15 @@ def read_cutout(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3])
 
 
+def cutout_planes(path: pathlib.Path) -> dict[str, Plane]:
+    """The planes of an RGBA picture, which is decoded once for both."""
+    both = functools.cache(read_cutout)
+    return {
+        "foreground": File(path, lambda path: both(path)[0]),
+        "alpha": File(path, lambda path: both(path)[1]),
+    }
+
+
 def decode(content: bytes, flags: int, what: str) -> np.ndarray:
     """Decodes a picture file by OpenCV; nothing is made up where a part is missing.
 
@@ -288,12 +297,7 @@ class CutoutFolder(_Folder):
 
     def __getitem__(self, index: int) -> Row:
         path = self.files[index]
-        decoded = functools.cache(read_cutout)  # both planes lie in one file
-        planes = {
-            "foreground": File(path, lambda path: decoded(path)[0]),
-            "alpha": File(path, lambda path: decoded(path)[1]),
-        }
-        return Row(index, path.name, read_size(path), planes)
+        return Row(index, path.name, read_size(path), cutout_planes(path))
 
 
 class Denoised:

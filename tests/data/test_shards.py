@@ -215,6 +215,15 @@ def test_a_part_tells_of_its_own_shard_alone(tmp_path, monkeypatch):
 # Full disks
 
 
+def goes_on_with_room(out, in_one_go, monkeypatch):
+    with pytest.raises(UserError, match=r"has no manifest.json"):
+        store.Store(out)
+    assert not list(out.rglob("*.tmp"))
+    monkeypatch.undo()
+    go(Rows(), out)
+    assert files(out) == in_one_go
+
+
 def test_a_full_disk_is_one_line(tmp_path, in_one_go, monkeypatch):
     out, real = tmp_path / "store", shutil.disk_usage
     written = []
@@ -230,12 +239,7 @@ def test_a_full_disk_is_one_line(tmp_path, in_one_go, monkeypatch):
     assert message.startswith(f"no space left for {out} (No space left on device): 0.0 MB are free")
     assert "MB wanted; what is done is kept: make room and run the same command again" in message
     assert "\n" not in message
-    with pytest.raises(UserError, match=r"has no manifest.json"):
-        store.Store(out)
-    assert not list(out.rglob("*.tmp"))
-    monkeypatch.undo()
-    go(Rows(), out)
-    assert files(out) == in_one_go
+    goes_on_with_room(out, in_one_go, monkeypatch)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -252,12 +256,7 @@ def test_a_disk_that_is_full_at_any_moment(tmp_path, in_one_go, monkeypatch, num
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"no space left for .*what is done is kept"):
         go(Rows(), out)
-    with pytest.raises(UserError, match=r"has no manifest.json"):
-        store.Store(out)
-    assert not list(out.rglob("*.tmp"))
-    monkeypatch.undo()
-    go(Rows(), out)
-    assert files(out) == in_one_go
+    goes_on_with_room(out, in_one_go, monkeypatch)
 
 
 LIMITED = """
