@@ -26,12 +26,29 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 VERSION = 1  # of the cache files
 THREADS = 16  # they wait for the disk or the network, not for the processor
 PATIENCE = 1.0  # seconds in which files are asked whether they are as they were
-_CHUNK = 2048
+_FEW, _CHUNK = 32, 2048  # questions at a time: before threads are called in, and by a thread
+# Seconds a question: below this, handing the interpreter from thread to thread costs more than
+# waiting for the answer. And seconds that a short delay may take before threads are called in.
+_QUICK, _GRACE = 5e-5, 0.02
 # A directory changed this shortly before it was listed may change again without a new time.
 _RACY = 2_000_000_000  # nanoseconds
 
 State = tuple[int, int]  # bytes and time of change of a file
 Size = tuple[int, int]  # height and width
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Paths of one folder, each made when it is asked for: 200,000 of them take seconds."""
+
+    folder: pathlib.Path
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> pathlib.Path:
+        return self.folder / self.names[index]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +72,18 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def files(self) -> "Files":
+        """The files' paths."""
+        return Files(self.folder, self.names)
+
     def sizes(self, read_size: Callable[[pathlib.Path], Size]) -> np.ndarray:
         """Heights and widths [N,2] int32, from the files' headers; each is read once and kept.
 
         Args:
             read_size: Gives the height and width of a file. What it raises is passed on.
         """
-        states = _in_threads(lambda name: _state(self.folder / name), self.names)
+        states = _ask(_state, _paths(self.folder, self.names))
         kept = _load_sizes(self._store)
         known = [kept.get(name, ((), ())) for name in self.names]
         unread = [
@@ -69,7 +91,7 @@ class Manifest:
             for name, state, (then, _) in zip(self.names, states, known, strict=True)
             if then != state
         ]
-        read = _in_threads(lambda name: read_size(self.folder / name), unread)
+        read = _ask(lambda name: read_size(self.folder / name), unread)
         fresh = dict(zip(unread, read, strict=True))
         sizes = [fresh.get(name, size) for name, (_, size) in zip(self.names, known, strict=True)]
         if unread:
@@ -125,7 +147,7 @@ def _scan(folder: pathlib.Path, endings: tuple[str, ...], recursive: bool) -> Ma
         )
     begun = time.time_ns()
     directories, names = _walk(folder, endings, recursive)
-    counts = [state[0] for state in _in_threads(lambda name: _state(folder / name), names)]
+    counts = [state[0] for state in _ask(_state, _paths(folder, names))]
     fingerprint = _fingerprint(names, counts)
     _write(
         store,
@@ -147,7 +169,7 @@ def _unchanged(folder: pathlib.Path, kept: dict[str, Any]) -> bool:
     if any(changed > kept["scanned"] - _RACY for changed in directories.values()):
         return False
     try:
-        now = _in_threads(lambda name: os.stat(folder / name).st_mtime_ns, list(directories))
+        now = _ask(lambda path: os.stat(path).st_mtime_ns, _paths(folder, directories))
         return now == list(directories.values()) and _same_bytes(folder, kept)
     except OSError:
         return False
@@ -158,9 +180,10 @@ def _same_bytes(folder: pathlib.Path, kept: dict[str, Any]) -> bool:
     until = time.monotonic() + PATIENCE
 
     def same(file: tuple[str, int]) -> bool:
-        return time.monotonic() > until or os.stat(folder / file[0]).st_size == file[1]
+        return time.monotonic() > until or os.stat(file[0]).st_size == file[1]
 
-    return all(_in_threads(same, list(zip(kept["names"], kept["bytes"], strict=True))))
+    files = zip(_paths(folder, kept["names"]), kept["bytes"], strict=True)
+    return all(_ask(same, list(files)))
 
 
 def _walk(
@@ -199,7 +222,12 @@ def _leads_nowhere(entry: os.DirEntry) -> bool:
     return entry.is_symlink() and not os.path.exists(entry.path)
 
 
-def _state(path: pathlib.Path) -> State:
+def _paths(folder: pathlib.Path, names: Iterable[str]) -> list[str]:
+    """As text: to make a path object takes longer than to ask the disk about the file."""
+    return [f"{folder}/{name}" for name in names]
+
+
+def _state(path: str) -> State:
     try:
         status = os.stat(path)
     except OSError:
@@ -207,15 +235,21 @@ def _state(path: pathlib.Path) -> State:
     return status.st_size, status.st_mtime_ns
 
 
-def _in_threads(ask: Callable[[Any], Any], names: Sequence[Any]) -> list[Any]:
-    """The answer for each name, in order."""
-    if len(names) < 2:
-        return [ask(name) for name in names]
-    step = min(_CHUNK, -(-len(names) // THREADS))
-    chunks = [names[start : start + step] for start in range(0, len(names), step)]
+def _ask(question: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """The answer for each item, in order: by threads from where answers let wait for them."""
+    answers: list[Any] = []
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < _GRACE + _QUICK * len(answers):
+        few = items[len(answers) : len(answers) + _FEW]
+        if not few:
+            return answers
+        answers += map(question, few)
+    rest = items[len(answers) :]
+    step = min(_CHUNK, -(-len(rest) // THREADS)) or 1
+    chunks = [rest[start : start + step] for start in range(0, len(rest), step)]
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        parts = pool.map(lambda chunk: [ask(name) for name in chunk], chunks)
-        return [answer for part in parts for answer in part]
+        parts = pool.map(lambda chunk: list(map(question, chunk)), chunks)
+        return answers + [answer for part in parts for answer in part]
 
 
 def _fingerprint(names: Sequence[str], counts: Sequence[int]) -> str:

@@ -154,24 +154,28 @@ def list_pictures(folder: pathlib.Path, field: str) -> manifest.Manifest:
     return found
 
 
-def pair_by_stem(
-    files: Sequence[pathlib.Path], partners: Sequence[pathlib.Path], field: str
-) -> list[pathlib.Path]:
+def pair_by_stem(files: manifest.Files, partners: manifest.Files, field: str) -> manifest.Files:
     """Returns the partner of each file, the one with the same name but for its ending."""
-    by_stem = {path.stem: path for path in partners}
-    lonely = [path.name for path in files if path.stem not in by_stem]
+    by_stem = {_stem(name): name for name in partners.names}
+    stems = [_stem(name) for name in files.names]
+    lonely = [name for name, stem in zip(files.names, stems, strict=True) if stem not in by_stem]
     if lonely:
         raise UserError(
-            f"{len(lonely)} of {len(files)} pictures in {files[0].parent} have no partner in "
-            f"{partners[0].parent} (config.{field}): {', '.join(lonely[:5])}"
+            f"{len(lonely)} of {len(files)} pictures in {files.folder} have no partner in "
+            f"{partners.folder} (config.{field}): {', '.join(lonely[:5])}"
         )
-    return [by_stem[path.stem] for path in files]
+    return manifest.Files(partners.folder, [by_stem[stem] for stem in stems])
 
 
-def _sizes_agree(files: Sequence[pathlib.Path], partners: Sequence[pathlib.Path]) -> None:
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
+
+
+def _sizes_agree(files: manifest.Files, partners: manifest.Files) -> None:
     unequal = []
-    pairs = list(zip(files, partners, strict=True))
-    for path, partner in _sample(pairs, SIZE_SAMPLE):
+    for path, partner in zip(
+        _sample(files, SIZE_SAMPLE), _sample(partners, SIZE_SAMPLE), strict=True
+    ):
         size, other = read_size(path), read_size(partner)
         if size != other:
             unequal.append(
@@ -179,8 +183,8 @@ def _sizes_agree(files: Sequence[pathlib.Path], partners: Sequence[pathlib.Path]
             )
     if unequal:
         raise UserError(
-            f"{len(unequal)} of {min(len(files), SIZE_SAMPLE)} pictures in {files[0].parent} "
-            f"differ in size from their partners in {partners[0].parent}: {'; '.join(unequal[:3])}"
+            f"{len(unequal)} of {min(len(files), SIZE_SAMPLE)} pictures in {files.folder} "
+            f"differ in size from their partners in {partners.folder}: {'; '.join(unequal[:3])}"
         )
 
 
@@ -194,15 +198,11 @@ def read_size(path: pathlib.Path) -> tuple[int, int]:
     return height, width
 
 
-def _files(listed: manifest.Manifest) -> list[pathlib.Path]:
-    return [listed.folder / name for name in listed.names]
-
-
 class _Folder:
     """What the folders share: rows in the order of the files' names."""
 
     def __init__(self, listed: manifest.Manifest):
-        self.files = _files(listed)
+        self.files = listed.files
         self.has_trimaps = False
         self._fingerprints = [listed.fingerprint]
 
@@ -215,7 +215,7 @@ class _Folder:
 
     def name(self, index: int) -> str:
         """What a person calls the row."""
-        return self.files[index].name
+        return self.files.names[index]
 
     @property
     def fingerprint(self) -> str:
@@ -267,10 +267,10 @@ class PairFolder(_Folder):
             _sampled_alphas(self.alphas, read_grey, skip_broken=skip_broken), alphas
         )
 
-    def _partners(self, folder: pathlib.Path, field: str) -> list[pathlib.Path]:
+    def _partners(self, folder: pathlib.Path, field: str) -> manifest.Files:
         listed = list_pictures(folder, field)
         self._fingerprints.append(listed.fingerprint)
-        partners = pair_by_stem(self.files, _files(listed), field)
+        partners = pair_by_stem(self.files, listed.files, field)
         if not self._skip_broken:
             _sizes_agree(self.files, partners)
         return partners
@@ -383,14 +383,14 @@ class Cached:
         return {"source": self.source, "_rows": {}}  # a worker starts with nothing kept
 
 
-def _sample(items: Sequence[Any], count: int) -> list[Any]:
+def _sample(items: manifest.Files, count: int) -> list[pathlib.Path]:
     """Evenly spread ones of many."""
     rows = np.unique(np.linspace(0, len(items) - 1, min(len(items), count)).astype(int))
     return [items[row] for row in rows]
 
 
 def _sampled_alphas(
-    paths: Sequence[pathlib.Path],
+    paths: manifest.Files,
     read: Callable[[pathlib.Path], np.ndarray],
     *,
     skip_broken: bool,

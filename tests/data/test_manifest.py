@@ -233,3 +233,17 @@ def assert_fast(folder: pathlib.Path, count: int, limit: float) -> None:
         taken.append(time.perf_counter() - begun)
     print(f"{count} files: cold {taken[0]:.2f} s, warm {taken[1]:.2f} s")
     assert max(taken) < limit
+
+
+def test_slow_answers_are_waited_for_together_and_stay_in_order(tmp_path):
+    for number in range(300):
+        (tmp_path / f"{number:03d}.png").touch()
+
+    def read_size(path):
+        time.sleep(0.01)  # as a network file system answers
+        return int(path.stem) + 1, 7
+
+    listed, begun = manifest.scan(tmp_path), time.perf_counter()
+    sizes = listed.sizes(read_size)
+    assert time.perf_counter() - begun < 2  # one after the other: 3
+    np.testing.assert_array_equal(sizes, [[number + 1, 7] for number in range(300)])
