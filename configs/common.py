@@ -117,10 +117,17 @@ def _evaluation() -> ml_collections.ConfigDict:
             "tfds": "",
             "rule": "direct",
             "options": {},  # of the rule; it also sees the fields of the model
+            # How it is measured (jaxmatte/metrics/protocols.py): a name, or several with commas
+            # between. The first one's MAD is what `checkpoint.best` means by "mad".
             "protocol": "gfm",
-            "batch": 8,
+            "metrics": ("sad", "mse", "mad", "grad", "conn"),
+            "connectivity": "host",  # Conn by the host's threads, or on the device: host | device
+            "batch": 8,  # pictures a device takes at a time
             "pictures": 6,  # rows of the picture grid
             "checkpoint": "best",  # mode=eval: best | last
+            # Several sets: {name: {field: value}}, each this group with its own fields, such as
+            # {"faces": {"split": "P3M-500-NP"}}. The first one's scores choose the best checkpoint.
+            "sets": {},
         }
     )
 

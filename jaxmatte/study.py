@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxmatte.errors import UserError
-from jaxmatte.evaluate import TABLES
+from jaxmatte.evaluate import TABLES, table_name
 
 
 def published(path: str | pathlib.Path) -> list[dict[str, Any]]:
@@ -21,9 +21,16 @@ def published(path: str | pathlib.Path) -> list[dict[str, Any]]:
     return rows
 
 
-def measured(workdir: str | pathlib.Path, which: str = "best") -> dict[str, Any]:
-    """Reads the summary that `--mode=eval` left in a working directory."""
-    found = sorted((pathlib.Path(workdir) / TABLES).glob(f"{which}_*.json"))
+def measured(workdir: str | pathlib.Path, which: str = "best", name: str = "") -> dict[str, Any]:
+    """Reads the summary that `--mode=eval` left in a working directory.
+
+    Args:
+        workdir: The working directory.
+        which: "best" or "last".
+        name: Of `evaluation.sets`; "" where sets have no names.
+    """
+    pattern = table_name(f"{which}_{'[0-9]' * 7}", name)
+    found = sorted((pathlib.Path(workdir) / TABLES).glob(f"{pattern}.json"))
     if not found:
         raise UserError(f"{workdir} was not evaluated; run the command with --mode=eval")
     return json.loads(found[-1].read_text())

@@ -68,7 +68,13 @@ class Run:
         self.model = papers.build(config.paper, **config.model)
         self.data = pipeline.open_training(config.data, config.seed)
         self.plan = Plan.of(config, len(self.data))
-        self.evaluator = evaluate.Evaluator(config, self.model, parallel)
+        self.evaluators = evaluate.evaluators(config, self.model, parallel)
+        measured = [column.name for column in next(iter(self.evaluators.values())).columns]
+        if config.checkpoint.best not in measured:
+            raise UserError(
+                f"checkpoint.best={config.checkpoint.best!r} is not measured; evaluation.metrics "
+                f"and evaluation.protocol give: {', '.join(measured)}"
+            )
         shapes = jax.eval_shape(
             functools.partial(state.initial_variables, self.model), jax.random.key(0)
         )
@@ -183,17 +189,21 @@ class Run:
     def _evaluate(
         self, now: TrainState, step: int, writer: Writer, stop: StopSignal
     ) -> dict[str, float]:
-        """The metrics of this state; none where a signal came meanwhile."""
-        found = self.evaluator.run(self.parallel.globally(now), stop)
-        if found is None:
-            return {}
-        self.evaluation = found
-        writer.scalars(step, found.means, prefix="evaluation")
-        picture = writer.picture(step, found.picture, "validation")
-        writer.say(f"step {step}: {found.line()}; pictures: {picture}")
-        if is_main():
-            evaluate.write(found, self.path / evaluate.TABLES, f"step_{step:07d}")
-        return found.means
+        """The first set's metrics of this state; none where a signal came meanwhile."""
+        means: dict[str, float] = {}
+        for name, evaluator in self.evaluators.items():
+            found = evaluator.run(self.parallel.globally(now), stop)
+            if found is None:
+                return {}
+            if not means:
+                self.evaluation, means = found, found.means
+            writer.scalars(step, found.means, prefix=f"evaluation/{name}".rstrip("/"))
+            picture = writer.picture(step, found.picture, name or "validation")
+            writer.say(f"step {step}: {found.line()}; pictures: {picture}")
+            if is_main():
+                file = evaluate.table_name(f"step_{step:07d}", name)
+                evaluate.write(found, self.path / evaluate.TABLES, file)
+        return means
 
     def _save(
         self, now: TrainState, step: int, checkpoints: Checkpoints, metrics: dict[str, float]

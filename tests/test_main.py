@@ -128,6 +128,8 @@ def test_missing_backgrounds(tmp_path):
         ({"train__batch": 12}, "train.batch=12 is not divisible by the 8 devices"),
         ({"train__total": "soon"}, "train.total='soon' is not a duration"),
         ({"evaluation__protocol": "gmf"}, "did you mean 'gfm'"),
+        ({"checkpoint__best": "iou"}, "checkpoint.best='iou' is not measured"),
+        ({"evaluation__metrics": ("mda",)}, "did you mean 'mad'"),
         ({"evaluation__rule": "gfm_hybird"}, "did you mean 'gfm_hybrid'"),
         ({"model__bn_axis": "data"}, "needs parallel.mode=pmap"),
         ({"model__d6_dilation": 2}, "d6_dilation=2"),

@@ -11,7 +11,10 @@ from configs import gfm
 from jaxmatte.data import __main__ as data_command
 from jaxmatte.data import catalog, pipeline
 from jaxmatte.data.sets import ENTRIES
+from jaxmatte.evaluate import __main__ as evaluate_command
+from jaxmatte.evaluate import columns
 from jaxmatte.main import _require_field
+from jaxmatte.metrics.protocols import PROTOCOLS
 from tests import tiny
 from tests.data import folders
 from tests.test_architecture import imports
@@ -25,8 +28,10 @@ COMMANDS = [
     for line in re.split(r"(?<!\\)\n", block)
     if line.strip() and not language
 ]
-SECTION = README[README.index("## Data\n") : README.index("## In Python\n")]
+SECTION = README[README.index("## Data\n") : README.index("## Metrics\n")]
+METRICS = README[README.index("## Metrics\n") : README.index("## In Python\n")]
 RUNS = [command for command in COMMANDS if "--config=" in command]
+MEASURING = [shlex.split(c)[3:] for c in COMMANDS if c.startswith("python -m jaxmatte.evaluate ")]
 DATA = [shlex.split(c)[3:] for c in COMMANDS if c.startswith("python -m jaxmatte.data ")]
 
 
@@ -129,6 +134,8 @@ def _root(tmp_path_factory):
             folders.write(root / f"{folder}alphas/{number}.png", alpha)
         folders.write(root / f"cutouts/{number}.png", np.dstack([image, alpha]))
         folders.write(root / f"backgrounds/{number}.jpg", image)
+    for mask in (root / "AM-2k/validation/mask").iterdir():
+        folders.write(root / "AM-2k/validation/trimap" / mask.name, folders.matte(104, 136))
     for arguments in DATA:
         code = data_command.main([word.replace("DIR", str(root)) for word in arguments])
         assert code == (1 if arguments[0] == "check" else 0)  # there are not as many as there ought
@@ -154,18 +161,39 @@ def test_what_readme_says_of_python_is_python():
             compile(block, "README.md", "exec")
 
 
-def test_the_plan_of_the_house_has_every_room_of_the_data_and_its_arrows():
-    plan = re.search(r"Rooms of `data/`.*?```\n(.*?)```", DESIGN, re.S)[1]
+@pytest.mark.parametrize("house", ["data", "metrics"])
+def test_the_plan_has_every_room_and_its_arrows(house):
+    plan = re.search(rf"Rooms of `{house}/`.*?```\n(.*?)```", DESIGN, re.S)[1]
     levels = {
         name: number
         for number, line in enumerate(re.split(r"\n(?! )", plan.strip()))
         for part in line.splitlines()
         for name in re.split(r"/? {2,}", part.strip())[0].split()
     }
-    folder = tiny.ROOT / "jaxmatte/data"
+    folder = tiny.ROOT / "jaxmatte" / house
     paths = [*folder.glob("*.py"), *folder.glob("routes/*.py"), *folder.glob("studio/*.py")]
     paths = [path for path in paths if path.stem != "__init__"]
+    assert {path.stem for path in folder.glob("*.py")} <= {*levels, "__init__"}
     for path in paths:
         here = levels["studio" if path.parent.name == "studio" else path.stem]
-        rooms = [name.split(".")[2] for name in imports(path) if name.startswith("jaxmatte.data.")]
-        assert all(levels[room] >= here for room in rooms), path
+        within = f"jaxmatte.{house}."
+        rooms = [name.split(".")[2] for name in imports(path) if name.startswith(within)]
+        assert all(levels[room] >= here for room in rooms if room in levels), path
+
+
+@pytest.mark.parametrize("arguments", MEASURING, ids=" ".join)
+def test_commands_that_measure_parse_and_name_what_there_is(arguments):
+    given = evaluate_command._parser().parse_args(arguments)
+    assert columns.columns(given.protocol, given.metrics or columns.METRICS, True)
+
+
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z-]+)", METRICS))))
+def test_flags_named_in_the_text_are_those_of_measuring(flag, capsys):
+    with pytest.raises(SystemExit):
+        evaluate_command._parser().parse_args(["--help"])
+    assert flag in re.findall(r"--[a-z-]+", capsys.readouterr().out)
+
+
+def test_the_table_has_every_protocol():
+    rows = re.findall(r"^\| (`[a-z].*?`) \| [^|]* \|$", METRICS, re.M)
+    assert [name for row in rows for name in re.findall(r"`(.*?)`", row)] == list(PROTOCOLS)

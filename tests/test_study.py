@@ -21,9 +21,11 @@ def test_missing_runs_say_what_they_need_and_found_ones_their_number():
 def test_measured_reads_the_newest_summary(tmp_path):
     (tmp_path / "evaluations").mkdir()
     for step in (100, 200):
-        path = tmp_path / f"evaluations/best_{step:07d}.json"
-        path.write_text(json.dumps({"SAD[gfm, whole]": step}))
+        for name, more in (("", 0), ("_faces", 1), ("_faces_more", 2)):
+            path = tmp_path / f"evaluations/best_{step:07d}{name}.json"
+            path.write_text(json.dumps({"SAD[gfm, whole]": step + more}))
     assert study.measured(tmp_path)["SAD[gfm, whole]"] == 200
+    assert study.measured(tmp_path, name="faces")["SAD[gfm, whole]"] == 201
     with pytest.raises(UserError, match="--mode=eval"):
         study.measured(tmp_path / "nothing")
 

@@ -76,7 +76,8 @@ def test_a_run_leaves_all_that_it_promises(whole):
     assert [line["step"] for line in lines(workdir) if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
     table = (workdir / "evaluations/step_0000006.csv").read_text().splitlines()
     assert len(table) == 1 + 4
-    assert table[0] == 'index,name,"SAD[gfm, whole]","MSE[gfm, whole]","MAD[gfm, whole]"'
+    names = ("SAD", "MSE", "MAD", "Grad", "Conn")
+    assert table[0] == "index,name," + ",".join(f'"{name}[gfm, whole]"' for name in names)
 
 
 def test_the_same_command_again_finds_everything_done(whole):
@@ -98,6 +99,26 @@ def test_measuring_gives_the_numbers_of_the_training(whole):
     assert found.keys() == during.keys()
     for name, value in during.items():
         assert found[name] == (value if name == "set" else pytest.approx(value, rel=1e-6))
+
+
+@pytest.mark.slow
+def test_one_two_and_four_processes_measure_the_same_digits(whole):
+    """Each device takes two pictures; the batches of four processes do not come out even."""
+    workdir, _ = whole
+    tables = workdir / "evaluations"
+    changes = {"evaluation__batch": 2, "evaluation__protocol": "gfm,dim", "evaluation__pictures": 1}
+    found = []
+    for processes in (1, 2, 4):
+        flags = [*tiny.arguments(workdir, **changes), "--mode=eval"]
+        done = tiny.run(flags, command=(*POD[:1], str(processes)), env={"DEVICES": "1"})
+        assert done.returncode == 0, done.stderr
+        (name,) = {path.stem for path in tables.glob("best_*")}
+        files = [tables / f"{name}.{ending}" for ending in ("json", "csv", "md")]
+        found.append([path.read_bytes() for path in files])
+        for path in tables.glob("best_*"):
+            path.unlink()
+    assert found[0] == found[1] == found[2]
+    assert b"Conn[dim, whole]" in found[0][1]
 
 
 # Kills itself in step 5, when step 4 is done and everything before is on the disk.

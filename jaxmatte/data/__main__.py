@@ -5,9 +5,9 @@ import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
+from collections.abc import Callable, Sequence
 
+from jaxmatte import terminal
 from jaxmatte.data import catalog, report
 from jaxmatte.data.check import check
 from jaxmatte.data.sets import ENTRIES
@@ -52,10 +52,13 @@ def _parser(preparing: bool) -> argparse.ArgumentParser:
     command.add_argument("root", type=pathlib.Path, help="the set's folder, or what holds it")
     command.add_argument("--split", default="", help="only this one. default: all")
     command.add_argument(
-        "--classes", type=_count, metavar="COUNT", help="how many classes your own label maps have"
+        "--classes",
+        type=terminal.count,
+        metavar="COUNT",
+        help="how many classes your own label maps have",
     )
     command.add_argument(
-        "--threads", type=_count, metavar="COUNT", help="that decode. default: one a core"
+        "--threads", type=terminal.count, metavar="COUNT", help="that decode. default: one a core"
     )
     command.add_argument(
         "--strict", action="store_true", help="exit with 1 also where there are only notes"
@@ -74,16 +77,9 @@ def _parser(preparing: bool) -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    """A whole number above 0, for argparse."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
-
-
 def _quietly(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Runs a command that writes to Python's stderr; decoders that write past it are not heard."""
-    with _quiet_decoders() as terminal, contextlib.redirect_stderr(terminal):
+    with terminal.quiet_decoders() as screen, contextlib.redirect_stderr(screen):
         return run(options)
 
 
@@ -120,14 +116,14 @@ def _check(options: argparse.Namespace) -> int:
     folder = options.report and options.report.parent
     if folder and not folder.is_dir():  # told before an hour of decoding
         raise UserError(f"cannot write {options.report}: there is no folder {folder}")
-    with _quiet_decoders() as terminal:
+    with terminal.quiet_decoders() as screen:
         found = check(
             options.name,
             options.root,
             options.split,
             options.classes,
             options.threads,
-            terminal if terminal.isatty() else None,
+            screen if screen.isatty() else None,
         )
     print(found.as_text())
     if options.report:
@@ -136,23 +132,6 @@ def _check(options: argparse.Namespace) -> int:
         except OSError as error:
             raise UserError(f"cannot write {options.report}: {error.strerror}") from None
     return 0 if found.clean and not (options.strict and found.findings) else 1
-
-
-@contextlib.contextmanager
-def _quiet_decoders() -> Iterator[TextIO]:
-    """Gives the terminal, which is shut to libraries that complain there past Python.
-
-    libpng, libjpeg and OpenCV do so for each bad file; the report has them all, with their names.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere, os.fdopen(os.dup(2), "w") as terminal:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield terminal
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 if __name__ == "__main__":

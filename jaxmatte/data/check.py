@@ -5,7 +5,6 @@ Every file is decoded once. What is wrong is listed, and nothing stops at the fi
 
 import concurrent.futures
 import itertools
-import os
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from jaxmatte import terminal
 from jaxmatte.data import catalog
 from jaxmatte.data.entry import ALL, Entry, Layout
 from jaxmatte.data.inspection import Facts, inspect, wrong_labels
@@ -54,7 +54,7 @@ def check(
         for column in survey.columns
         for path in column.files.values()
     }
-    found = _inspect(holds, threads or _cores(), progress)
+    found = _inspect(holds, threads or terminal.cores(), progress)
     report.files = len(found)
     checked = _Checked(report, surveys, holds, found)
     checked.files()
@@ -64,10 +64,6 @@ def check(
     checked.classes(entry.classes or classes)
     checked.duplicates()
     return report
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _surveys(report: Report, split: str) -> dict[str, Survey]:

@@ -3,7 +3,6 @@
 import argparse
 import concurrent.futures
 import dataclasses
-import os
 import pathlib
 import shutil
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
+from jaxmatte import terminal
 from jaxmatte.data import catalog, shards, store
 from jaxmatte.data.denoise import Denoiser
 from jaxmatte.data.precompute import COLOURS, Settings, code_row
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=_cores(),
+        default=terminal.cores(),
         metavar="COUNT",
         help="threads. default: the cores, %(default)s here",
     )
@@ -326,7 +326,3 @@ def _verify(out: pathlib.Path) -> int:
     if not complaints:
         print(f"{out} is whole: {store.Store(out).fingerprint}")
     return 1 if complaints else 0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -190,6 +190,21 @@ class Parallel:
             out_shardings=self._replicated,
         )
 
+    def compile_rows(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiles `step(state, batch) -> tree [B, ...]`, whose rows stay where they are made."""
+        return jax.jit(
+            step, in_shardings=(self._replicated, self._split), out_shardings=self._split
+        )
+
+    def own(self, tree: Any) -> Any:
+        """Fetches this process's rows, in the order in which they were put."""
+
+        def fetch(leaf: jax.Array) -> np.ndarray:
+            shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+            return np.concatenate([np.asarray(shard.data) for shard in shards])
+
+        return jax.tree.map(fetch, tree)
+
     def globally(self, state: Any) -> Any:
         """The state as one global array a leaf, as checkpoints and evaluation want it."""
         return self.place(state)
@@ -200,10 +215,19 @@ class Parallel:
 
     def sum_over_processes(self, values: np.ndarray) -> np.ndarray:
         """Adds up float64 values that each process has its own of, without losing bits."""
+        return self._of_all(values).sum(axis=0)
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Joins the rows of all processes, float64 and as many from each, process after process."""
+        return np.concatenate(list(self._of_all(rows)))
+
+    def _of_all(self, values: np.ndarray) -> np.ndarray:
+        """What each process has, [processes, ...] float64, to the bit."""
+        values = np.ascontiguousarray(values, np.float64)
         if self.processes == 1:
-            return values
-        words = np.ascontiguousarray(values, np.float64).view(np.uint32)
-        return multihost_utils.process_allgather(words).view(np.float64).sum(axis=0)
+            return values[None]
+        # As words: JAX would round float64 to float32 on the way.
+        return multihost_utils.process_allgather(values.view(np.uint32)).view(np.float64)
 
     def barrier(self, name: str) -> None:
         """Waits for all processes."""

@@ -6,7 +6,7 @@ the mean.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,8 @@ import optax
 from flax import linen as nn
 
 from jaxmatte.engine.state import TrainState
-from jaxmatte.metrics import matting
+from jaxmatte.metrics import device
+from jaxmatte.metrics.protocols import Protocol
 
 Batch = dict[str, jax.Array]
 Terms = dict[str, tuple[jax.Array, jax.Array]]
@@ -133,11 +134,35 @@ def predict_step(state: TrainState, batch: Batch, *, model: nn.Module, rule: Rul
 
 
 def eval_step(
-    state: TrainState, batch: Batch, *, model: nn.Module, rule: Rule, protocol: str
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: nn.Module,
+    rule: Rule,
+    scores: Mapping[str, tuple[str, Protocol]],
+    mattes: bool = False,
 ) -> dict[str, jax.Array]:
-    """Scores of each example [B]; padded rows hold numbers too, which the mask takes out."""
-    alpha = predict_step(state, batch, model=model, rule=rule)
-    batch = decode(batch)
-    return matting.per_example(
-        alpha, batch["alpha"], batch.get("trimap"), batch["size"], protocol=protocol
-    )
+    """Scores of each example [B]; padded rows have numbers too, which the mask takes out.
+
+    Args:
+        state: Whose mattes are scored.
+        batch: As the loader gives it; with `band`, the trimaps that a protocol makes itself.
+        model: Gives the outputs.
+        rule: Makes mattes of them.
+        scores: A metric and its protocol for each name.
+        mattes: Whether to give the mattes [B,H,W,1] too, as `matte`.
+    """
+    matte = predict_step(state, batch, model=model, rule=rule)
+    found = {"matte": matte} if mattes else {}
+    for protocol in dict.fromkeys(protocol for _, protocol in scores.values()):
+        names = {metric: name for name, (metric, of) in scores.items() if of == protocol}
+        values = device.per_example(
+            matte, batch["alpha"], trimap(batch, protocol), batch["size"], protocol, tuple(names)
+        )
+        found |= {names[metric]: value for metric, value in values.items()}
+    return found
+
+
+def trimap(batch: Mapping[str, Any], protocol: Protocol) -> Any:
+    """The trimap that a protocol measures by: the set's, or its own; None where there is none."""
+    return batch.get("trimap", batch.get("band") if protocol.band else None)

@@ -19,8 +19,12 @@ def write_atomically(path: pathlib.Path, content: bytes | str) -> None:
     """Writes a file that is either all there or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(partial, path)
+    except BaseException:  # also Ctrl-C: nothing is left lying about
+        partial.unlink(missing_ok=True)
+        raise
 
 
 class Writer:

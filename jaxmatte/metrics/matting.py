@@ -1,58 +1,14 @@
-"""SAD, MSE and MAD: on the host exactly, on the device for each example of a padded batch.
+"""SAD, MSE and MAD on the host: of bytes exactly, from sums of whole numbers; of floats in float64.
 
-Every function is pure. Arrays are uint8 bytes or floats in 0..1, prediction and truth alike;
-what counts, and how, is the `Protocol`'s. A region without a pixel (or a padded row) measures 0.
+A region without a pixel measures 0.
 """
 
-import jax
-import jax.numpy as jnp
+import cv2
 import numpy as np
 
 from jaxmatte.errors import UserError
-from jaxmatte.metrics import protocols
+from jaxmatte.metrics.pair import Pair, prepare
 from jaxmatte.metrics.protocols import Protocol
-
-_BYTE = {"unknown": 128, "foreground": 255, "background": 0}
-
-
-def _unit(matte: np.ndarray, quantise: bool) -> np.ndarray:
-    """A matte as float64 in 0..1. Bytes are kept; floats are rounded to bytes if `quantise`."""
-    if matte.dtype == np.uint8:
-        return matte / 255.0
-    if not np.issubdtype(matte.dtype, np.floating):
-        raise UserError(f"metrics: a matte is uint8 or float in 0..1, not {matte.dtype}")
-    values = matte.astype(np.float64)
-    return np.rint(np.clip(values, 0, 1) * 255) / 255 if quantise else values
-
-
-def _trimap_byte(trimap: np.ndarray) -> np.ndarray:
-    """A trimap's bytes; the 0.5 of a float trimap is 128."""
-    if trimap.dtype == np.uint8:
-        return trimap
-    return np.rint(trimap.astype(np.float64) * 255).astype(np.uint8)
-
-
-def _difference(
-    prediction: np.ndarray, truth: np.ndarray, trimap: np.ndarray | None, protocol: str | Protocol
-) -> tuple[np.ndarray, np.ndarray, Protocol]:
-    """Difference `[H, W]`, region bool `[H, W]`, and the protocol's record."""
-    record = protocols.get(protocol)
-    region = protocols.region(record, trimap is not None)
-    for name, array in (("truth", truth), ("trimap", trimap)):
-        if array is not None and array.shape != prediction.shape:
-            raise UserError(
-                f"metrics: the prediction is {prediction.shape} but the {name} is {array.shape}; "
-                "resize one to the other's size"
-            )
-    predicted = _unit(prediction, record.quantise)
-    if trimap is not None:
-        trimap = _trimap_byte(trimap)
-        if record.override:
-            predicted = np.select([trimap == 0, trimap == 255], [0.0, 1.0], predicted)
-    difference = predicted - _unit(truth, record.quantise)
-    if trimap is None or region == "whole":
-        return difference, np.ones(difference.shape, bool), record
-    return difference, trimap == _BYTE[region], record
 
 
 def sad(
@@ -63,12 +19,9 @@ def sad(
 ) -> float:
     """Sum of absolute differences over the region of `[H, W]` mattes, over the protocol's scale.
 
-    Where the trimap overrules the prediction its mistakes count too, so there the sum is over the
-    whole image while MSE and MAD still divide by the region, as GFM's code has it.
+    Where the trimap overrules the prediction its mistakes may count too: see `sum_whole`.
     """
-    difference, region, record = _difference(prediction, truth, trimap, protocol)
-    counted = region | record.override
-    return float(np.abs(difference).sum(where=counted) / record.scale)
+    return sad_of(prepare(prediction, truth, trimap, protocol))
 
 
 def mse(
@@ -78,9 +31,7 @@ def mse(
     protocol: str | Protocol = "dim",
 ) -> float:
     """Mean squared difference over the region of `[H, W]` mattes."""
-    difference, region, record = _difference(prediction, truth, trimap, protocol)
-    total = np.square(difference).sum(where=region | record.override)
-    return float(total / max(np.count_nonzero(region), 1))
+    return mse_of(prepare(prediction, truth, trimap, protocol))
 
 
 def mad(
@@ -90,70 +41,68 @@ def mad(
     protocol: str | Protocol = "dim",
 ) -> float:
     """Mean absolute difference over the region of `[H, W]` mattes."""
-    difference, region, record = _difference(prediction, truth, trimap, protocol)
-    total = np.abs(difference).sum(where=region | record.override)
-    return float(total / max(np.count_nonzero(region), 1))
+    return mad_of(prepare(prediction, truth, trimap, protocol))
 
 
-def _inside(shape: tuple[int, ...], size: jax.Array | None) -> jax.Array:
-    """Which pixels of `[B, H, W, 1]` lie inside the true `size [B, 2]`."""
-    if size is None:
-        return jnp.ones(shape, bool)
-    rows = jnp.arange(shape[1])[None, :, None, None] < size[:, 0, None, None, None]
-    columns = jnp.arange(shape[2])[None, None, :, None] < size[:, 1, None, None, None]
-    return rows & columns
+def sad_of(pair: Pair) -> float:
+    """`sad` of a pair that is ready."""
+    return absolute_sum(pair.prediction, pair.truth, pair.summed) / pair.protocol.scale
 
 
-def _total(values: jax.Array) -> jax.Array:
-    """Sum of each example `[B, H, W, 1]` -> `[B]`, by rows first: float32 holds megapixels so."""
-    return values.sum(axis=2).sum(axis=(1, 2))
+def mse_of(pair: Pair) -> float:
+    """`mse` of a pair that is ready."""
+    return _mean(squared_sum(pair.prediction, pair.truth, pair.summed), pair)
 
 
-def per_example(
-    prediction: jax.Array,
-    truth: jax.Array,
-    trimap: jax.Array | None = None,
-    size: jax.Array | None = None,
-    protocol: str | Protocol = "dim",
-) -> dict[str, jax.Array]:
-    """The same metrics of a batch on the device, in float32.
+def mad_of(pair: Pair) -> float:
+    """`mad` of a pair that is ready."""
+    return _mean(absolute_sum(pair.prediction, pair.truth, pair.summed), pair)
+
+
+def _mean(total: float, pair: Pair) -> float:
+    pixels = pair.pixels  # none, though a sum may be over the whole: then there is no mean
+    return total / pixels * pair.protocol.means if pixels else 0.0
+
+
+def absolute_sum(
+    prediction: np.ndarray, truth: np.ndarray, counted: np.ndarray | None = None
+) -> float:
+    """Sum of absolute differences, one being the difference of black and white.
 
     Args:
-      prediction: `[B, H, W, 1]` in 0..1.
-      truth: `[B, H, W, 1]` in 0..1.
-      trimap: `[B, H, W, 1]` in {0, .5, 1}, or None: the whole image.
-      size: true height and width `[B, 2]`; what lies beyond does not count, whatever it holds.
-        None: all of it.
-      protocol: a name or a record.
-
-    Returns:
-      `sad`, `mse` and `mad`, each `[B]`.
+      prediction: `[H, W]` or `[H, W, C]`, bytes or float64 in 0..1.
+      truth: The same.
+      counted: bool `[H, W]`, the pixels that count; None: all of them.
     """
-    record = protocols.get(protocol)
-    region_name = protocols.region(record, trimap is not None)
-    inside = _inside(prediction.shape, size)
-    predicted, true = (
-        jnp.where(inside, matte.astype(jnp.float32), 0.0) for matte in (prediction, truth)
-    )
-    if record.quantise:
-        predicted, true = (
-            jnp.round(jnp.clip(matte, 0, 1) * 255) / 255 for matte in (predicted, true)
-        )
-    counted = region = inside
-    if trimap is not None and region_name != "whole":
-        byte = jnp.round(trimap.astype(jnp.float32) * 255)
-        counted = region = inside & (byte == _BYTE[region_name])
-        if record.override:
-            predicted = jnp.where(byte == 0, 0.0, jnp.where(byte == 255, 1.0, predicted))
-            counted = inside
-    difference = jnp.where(counted, predicted - true, 0.0)
-    absolute = _total(jnp.abs(difference))
-    pixels = jnp.maximum(_total(region.astype(jnp.float32)), 1.0)
-    return {
-        "sad": absolute / record.scale,
-        "mse": _total(jnp.square(difference)) / pixels,
-        "mad": absolute / pixels,
-    }
+    if prediction.dtype == np.uint8:
+        return _whole_sum(prediction, truth, counted, cv2.NORM_L1) / 255
+    return float(np.abs(_difference(prediction, truth, counted)).sum())
+
+
+def squared_sum(
+    prediction: np.ndarray, truth: np.ndarray, counted: np.ndarray | None = None
+) -> float:
+    """Sum of squared differences; the arguments are those of `absolute_sum`."""
+    if prediction.dtype == np.uint8:
+        return _whole_sum(prediction, truth, counted, cv2.NORM_L2SQR) / 255**2
+    return float(np.square(_difference(prediction, truth, counted)).sum())
+
+
+def _whole_sum(
+    prediction: np.ndarray, truth: np.ndarray, counted: np.ndarray | None, norm: int
+) -> int:
+    if prediction.size == 0:
+        return 0
+    mask = None if counted is None else counted.view(np.uint8)
+    # OpenCV adds up whole numbers, but may hand out the square of their root.
+    return round(cv2.norm(prediction, truth, norm, mask))
+
+
+def _difference(
+    prediction: np.ndarray, truth: np.ndarray, counted: np.ndarray | None
+) -> np.ndarray:
+    difference = prediction - truth
+    return difference if counted is None else difference[counted]
 
 
 def constant_baseline(histogram: np.ndarray) -> tuple[float, float]:

@@ -1,0 +1,136 @@
+"""Checkpoints on sets: no digit depends on batches, padding, devices or processes."""
+
+import csv
+import io
+
+import jax
+import numpy as np
+import pytest
+
+from configs import gfm
+from jaxmatte import evaluate, metrics
+from jaxmatte.data import pipeline
+from jaxmatte.engine import state
+from jaxmatte.engine.parallel import Parallel
+from jaxmatte.errors import UserError
+from tests.data import folders
+from tests.engine.toys import Toy
+
+SIZES = [(64, 64), (40, 56), (33, 50), (64, 41), (50, 33), (61, 64), (38, 38)]
+
+
+@pytest.fixture(name="root", scope="module")
+def _root(tmp_path_factory):
+    """Seven pictures of six shapes, which are padded to one; with trimaps."""
+    root = tmp_path_factory.mktemp("set")
+    for number, (height, width) in enumerate(SIZES):
+        alpha = folders.matte(height, width, soft=3.0 + number)
+        trimap = np.where(alpha == 0, 0, np.where(alpha == 255, 255, 128)).astype(np.uint8)
+        folders.write(root / f"images/{number}.png", folders.picture(number, height, width))
+        folders.write(root / f"alphas/{number}.png", alpha)
+        folders.write(root / f"trimaps/{number}.png", trimap)
+    return root
+
+
+@pytest.fixture(name="variables", scope="module")
+def _variables():
+    return state.initial_variables(Toy(), jax.random.key(3))
+
+
+def configuration(root, **changes):
+    config = gfm.get_config("track=ori")
+    config.data.root = str(root)
+    group = {"images": "images", "alphas": "alphas", "trimaps": "trimaps", "rule": "direct"}
+    config.evaluation.update(group | {"batch": 2, "pictures": 2} | changes)
+    return config
+
+
+def measured(config, variables, devices=1):
+    """What the first set's evaluator finds on the first so many devices."""
+    chosen = jax.devices()[:devices]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "devices", lambda: chosen)
+        patch.setattr(jax, "device_count", lambda: devices)
+        found = evaluate.evaluators(config, Toy(), Parallel("jit"))
+        return {name: one.run(state.frozen(variables)) for name, one in found.items()}
+
+
+@pytest.fixture(name="alone", scope="module")
+def _alone(root, variables):
+    return measured(configuration(root), variables)[""]
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_any_number_of_devices_gives_the_same_digits(root, variables, alone, devices):
+    found = measured(configuration(root), variables, devices)[""]
+    assert found.rows == alone.rows
+    assert found.means == alone.means
+    assert found.constant == alone.constant
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+def test_batches_that_do_not_come_out_even_change_no_digit(root, variables, alone, batch):
+    found = measured(configuration(root, batch=batch), variables)[""]
+    assert found.rows == alone.rows
+    assert found.means == alone.means
+
+
+def test_the_numbers_are_those_of_the_host(root, variables):
+    """Of the mattes that the network gives, cut to their true sizes, under several protocols."""
+    names = "gfm,dim,gfm-transition,bgmv2,rvm"
+    config = configuration(root, protocol=names, trimaps="")
+    with pytest.raises(UserError, match="'gfm-transition' needs a trimap"):
+        measured(config, variables)
+    config = configuration(root, protocol=names)
+    found = measured(config, variables)[""]
+    assert len(found.rows) == len(SIZES)
+    data = pipeline.open_evaluation(config.evaluation, config.data, config.seed)
+    for batch in data.batches(7):
+        image = batch["image"].astype(np.float32) / 255
+        mattes = np.asarray(Toy().apply(variables, image, train=False)["alpha"])
+        for at, index in enumerate(batch["index"]):
+            height, width = batch["size"][at]
+            planes = [values[at, :height, :width, 0] for values in (mattes, batch["alpha"])]
+            trimap = batch["trimap"][at, :height, :width, 0]
+            for number, name in enumerate(names.split(",")):
+                for metric, value in metrics.measure(*planes, trimap, name).items():
+                    column = f"{metric}[{name}]" if number else metric
+                    assert found.rows[index][column] == pytest.approx(value, rel=3e-6), column
+
+
+def test_conn_on_the_device_is_that_of_the_host(root, variables, alone):
+    found = measured(configuration(root, connectivity="device"), variables)[""]
+    for row, expected in zip(found.rows, alone.rows, strict=True):
+        assert row["conn"] == pytest.approx(expected["conn"], rel=2e-6)
+    with pytest.raises(UserError, match="there are: host, device"):
+        measured(configuration(root, connectivity="gpu"), variables)
+
+
+def test_a_protocol_that_makes_its_own_trimaps(root, variables):
+    """And the others of the same table do not see them."""
+    config = configuration(root, trimaps="", protocol="dim,bgmv2", metrics=("sad", "conn"))
+    found = measured(config, variables)[""]
+    assert {column.name: column.label for column in found.columns} == {
+        "sad": "SAD[dim, whole]",
+        "conn": "Conn[dim, whole]",
+        "sad[bgmv2]": "SAD[bgmv2, unknown]",
+        "conn[bgmv2]": "Conn[bgmv2, unknown]",
+    }
+    whole = measured(configuration(root, trimaps="", protocol="dim"), variables)[""]
+    assert found.means["sad"] == whole.means["sad"]
+    assert 0 < found.means["sad[bgmv2]"] < found.means["sad"]
+
+
+def test_several_sets_and_their_tables(root, variables):
+    sets = {"all": {}, "dim": {"protocol": "dim", "metrics": ("sad",)}}
+    found = measured(configuration(root, sets=sets), variables)
+    assert list(found) == ["all", "dim"]
+    assert list(found["dim"].means) == ["sad"]
+    table = list(csv.reader(io.StringIO(found["all"].table())))
+    assert table[0] == ["index", "name", *found["all"].labelled]
+    assert len(table) == 1 + len(SIZES)
+    assert float(table[1][2]) == found["all"].rows[0]["sad"]
+    with pytest.raises(UserError, match=r"evaluation.sets.x.splt is no field .* mean split"):
+        measured(configuration(root, sets={"x": {"splt": "test"}}), variables)
+    with pytest.raises(UserError, match="did you mean 'conn'"):
+        measured(configuration(root, metrics=("con",)), variables)
