@@ -1,11 +1,22 @@
-"""What commands that read pictures share: a quiet terminal, and how many threads there may be."""
+"""What commands share: how they end, a quiet terminal, and how many threads there may be."""
 
 import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TextIO
+
+
+def leave(main: Callable[[], int]) -> NoReturn:
+    """Runs a command and leaves with its exit code."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
 
 
 def count(text: str) -> int:

@@ -1,9 +1,23 @@
 import argparse
 import os
+import subprocess
+import sys
 
 import pytest
 
 from jaxmatte import terminal
+
+LEAVE = "from jaxmatte import terminal; terminal.leave(lambda: print('a line') or 3)"
+
+
+def test_a_command_leaves_with_its_code_and_bears_a_reader_that_left():
+    done = subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "a line\n")
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", LEAVE], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_what_writes_past_python_is_not_heard(capfd):
