@@ -63,9 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         ("out", "where the results are written"),
     ):
         needed = name in ("predictions", "truth", "out")
-        parser.add_argument(
-            f"--{name}", type=pathlib.Path, required=needed, metavar="DIR", help=about
-        )
+        parser.add_argument(f"--{name}", type=_folder, required=needed, metavar="DIR", help=about)
     parser.add_argument(
         "--protocol",
         default="dim",
@@ -89,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
         help="pictures in the gallery, by the first metric of the first protocol. default: 12",
     )
     return parser
+
+
+def _folder(text: str) -> pathlib.Path:
+    """A path, for argparse; of an unset variable of a script it would be the folder one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return pathlib.Path(text)
 
 
 def _amount(text: str) -> int:
@@ -117,15 +122,31 @@ def _run(options: argparse.Namespace) -> int:
             screen if screen.isatty() else None,
             besides=[options.out],
         )
-        print(report.markdown(measured.means(), measured.over()))
-        for lists, meanings in ((measured.notes, NOTES), (measured.problems, {})):
-            print("".join(f"{line}\n" for line in report.listed(lists, meanings, SUMMARY)), end="")
-        sys.stdout.flush()
-        _write(measured, options)
+        try:
+            _write(measured, options)
+        finally:  # a full disk hides no number, and a reader who left no file
+            _say(_told(measured))
     if not measured.rows:
         raise UserError(f"nothing could be measured; {options.out / SUMMARY} has all problems")
-    print(f"{options.out}: {', '.join((SUMMARY, TABLE, ROWS, *[GALLERY] * bool(options.worst)))}")
+    _say(f"{options.out}: {', '.join((SUMMARY, TABLE, ROWS, *[GALLERY] * bool(options.worst)))}")
     return 1 if measured.problems else 0
+
+
+def _told(measured: folders.Measurement) -> str:
+    """The table, then what a person should know of it."""
+    lines = [report.markdown(measured.means(), measured.over())]
+    for lists, meanings in ((measured.notes, NOTES), (measured.problems, {})):
+        lines += report.listed(lists, meanings, SUMMARY)
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    """Prints as far as somebody reads it: the files hold it all, and the exit code stays true."""
+    try:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError:  # the reader, such as head, has seen enough; or a full disk takes the words
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_output(out: pathlib.Path, given: Folders) -> None:
@@ -184,10 +205,4 @@ def _flags(options: argparse.Namespace) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    try:
-        code = main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    sys.exit(main())

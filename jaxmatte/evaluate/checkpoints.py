@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -72,7 +73,10 @@ class Evaluation:
         return {
             "set": self.set_name,
             "pictures": len(self.rows),
-            **self.labelled,
+            **{
+                label: mean if math.isfinite(mean) else None
+                for label, mean in self.labelled.items()
+            },
             "best constant matte, MAD": self.constant,
         }
 
@@ -186,7 +190,7 @@ class Evaluator:
             for at in np.flatnonzero(batch["mask"]):
                 height, width = batch["size"][at]
                 images.append(batch["image"][at, :height, :width])
-                mattes.append(batch["matte"][at, :height, :width, 0])
+                mattes.append(np.nan_to_num(batch["matte"][at, :height, :width, 0]))
                 truths.append(batch["alpha"][at, :height, :width, 0] / 255)
                 row = rows[int(batch["index"][at])]
                 captions.append(f"{row['name']}   {column.label} {row[column.name]:.4f}")
@@ -234,6 +238,8 @@ class _HostScores:
             return np.ascontiguousarray(values[at, :height, :width, 0])
 
         prediction, truth = plane(mattes), plane(batch["alpha"])
+        if not pair.in_range(prediction):  # of a network that diverged; as the device has it
+            return [math.nan] * len(self._columns)
         found = []
         for column in self._columns:
             trimap = steps.trimap(batch, column.protocol)

@@ -7,6 +7,7 @@ alpha 0 too. Nothing to count measures 0.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -33,8 +34,7 @@ def foreground_sad(
       protocol: a name or a record.
     """
     colours = _colours(prediction, truth, alpha, trimap, protocol)
-    total = matting.absolute_sum(colours.prediction, colours.truth, colours.counted)
-    return total / colours.protocol.scale
+    return colours.sum(matting.absolute_sum) / colours.protocol.scale
 
 
 def foreground_mse(
@@ -45,9 +45,7 @@ def foreground_mse(
     protocol: str | Protocol = "dim",
 ) -> float:
     """Mean squared difference; the arguments are those of `foreground_sad`."""
-    colours = _colours(prediction, truth, alpha, trimap, protocol)
-    total = matting.squared_sum(colours.prediction, colours.truth, colours.counted)
-    return total / colours.values * colours.protocol.means
+    return _colours(prediction, truth, alpha, trimap, protocol).mean(matting.squared_sum)
 
 
 def foreground_mad(
@@ -58,9 +56,7 @@ def foreground_mad(
     protocol: str | Protocol = "dim",
 ) -> float:
     """Mean absolute difference; the arguments are those of `foreground_sad`."""
-    colours = _colours(prediction, truth, alpha, trimap, protocol)
-    total = matting.absolute_sum(colours.prediction, colours.truth, colours.counted)
-    return total / colours.values * colours.protocol.means
+    return _colours(prediction, truth, alpha, trimap, protocol).mean(matting.absolute_sum)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +76,14 @@ class _Colours:
     counted: np.ndarray
     values: int
     protocol: Protocol
+
+    def sum(self, total: Callable[..., float]) -> float:
+        """A sum of differences over what counts."""
+        return total(self.prediction, self.truth, self.counted)
+
+    def mean(self, total: Callable[..., float]) -> float:
+        """A mean of differences, as the protocol's tables show it."""
+        return self.sum(total) / self.values * self.protocol.means
 
 
 def _colours(

@@ -38,7 +38,7 @@ def per_example(
       metrics: of "sad", "mse", "mad", "grad", "conn".
 
     Returns:
-      `[B]` for each metric.
+      `[B]` for each metric; NaN where a prediction has NaN or lies outside of 0..1.
     """
     require(metrics)
     pair = padded.prepare(prediction, truth, trimap, size, protocol)
@@ -49,7 +49,7 @@ def per_example(
         found["grad"] = _grad(pair)
     if "conn" in metrics:
         found["conn"] = conn_of(pair)
-    return {name: found[name] for name in metrics}
+    return {name: jnp.where(pair.sound, found[name], jnp.nan) for name in metrics}
 
 
 def _fixed(values: jax.Array, unit: float) -> jax.Array:
@@ -88,18 +88,20 @@ def _magnitude(matte: jax.Array, pair: Padded) -> jax.Array:
     """Length of the Gaussian gradient of each pixel `[B, H, W, 1]`."""
     kind = pair.protocol.gradient
     smooth, derivative = gradient.taps(kind.kernel)
-    padded = _extended(matte.astype(jnp.float32), pair.size, len(smooth) // 2, kind.kernel)
+    everywhere = (1, 2, 3)
+    matte = matte.astype(jnp.float32)
+    least = jnp.where(pair.inside, matte, jnp.inf).min(axis=everywhere, keepdims=True)
+    most = jnp.where(pair.inside, matte, -jnp.inf).max(axis=everywhere, keepdims=True)
+    # The filter takes constants to zero. So what all pixels share is left out, which would cost
+    # digits, and the stretch is a factor, which comes cheaper later.
+    matte = jnp.where(pair.inside, matte - least, 0)
+    padded = _extended(matte, pair.size, len(smooth) // 2, kind.kernel)
     down = _filter(_filter(padded, derivative, 1), smooth, 2)
     across = _filter(_filter(padded, smooth, 1), derivative, 2)
     length = jnp.sqrt(down * down + across * across)
     if not kind.stretch:
         return length * np.float32(1 / 255) if pair.is_bytes else length
-    everywhere = (1, 2, 3)
-    least = jnp.where(pair.inside, matte, jnp.inf).min(axis=everywhere, keepdims=True)
-    most = jnp.where(pair.inside, matte, -jnp.inf).max(axis=everywhere, keepdims=True)
-    # The filter takes constants to zero, so the stretch is a factor, which comes cheaper later.
-    span = jnp.where(most > least, most - least, jnp.inf)
-    return length / span
+    return length / jnp.where(most > least, most - least, jnp.inf)
 
 
 def _extended(matte: jax.Array, size: jax.Array, radius: int, kernel: str) -> jax.Array:

@@ -115,7 +115,8 @@ def constant_baseline(histogram: np.ndarray) -> tuple[float, float]:
       The constant in 0..1 that has the least MAD (the median alpha), and that MAD over all pixels.
     """
     counts = np.asarray(histogram, np.float64)
-    if counts.shape != (256,) or counts.sum() <= 0:
+    # Written so that NaN fails too.
+    if counts.shape != (256,) or not (counts.min() >= 0 and 0 < counts.sum() < np.inf):
         raise UserError("metrics: constant_baseline needs 256 counts of bytes, not all zero")
     bytes_ = np.arange(256)
     costs = (np.abs(bytes_[:, None] - bytes_) * counts).sum(axis=1) / counts.sum() / 255

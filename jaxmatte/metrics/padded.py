@@ -17,7 +17,8 @@ from jaxmatte.metrics import protocols
 from jaxmatte.metrics.protocols import Protocol
 
 BYTE = {"unknown": 128, "foreground": 255, "background": 0}
-_SLACK = 2.0**-20  # more than there is between two floats that mean one byte
+SLACK = 1e-3  # floats may lie outside of 0..1 by what rounding and resizing do
+_NEAR = 2.0**-20  # more than there is between two floats that mean one byte
 _UNITS = (np.arange(256) / 255).astype(np.float32)
 
 
@@ -35,6 +36,7 @@ class Padded:
       size: true height and width `[B, 2]`.
       is_bytes: whether both mattes are measured as bytes.
       predicts_bytes: whether the prediction was given as bytes.
+      sound: bool `[B]`, whether the prediction lies in 0..1; what does not measures NaN.
       protocol: the record.
     """
 
@@ -46,6 +48,7 @@ class Padded:
     size: jax.Array
     is_bytes: bool
     predicts_bytes: bool
+    sound: jax.Array
     protocol: Protocol
 
 
@@ -59,6 +62,7 @@ def prepare(
     """Makes a batch ready; the arguments are those of `device.per_example`."""
     record = protocols.get(protocol)
     name = protocols.region(record, trimap is not None)
+    _check(prediction, truth, trimap)
     if trimap is None and record.band:
         raise UserError(
             f"metrics: on the device {record.name!r} needs a trimap; metrics.band makes one"
@@ -70,6 +74,11 @@ def prepare(
     is_bytes = record.quantise or prediction.dtype == truth.dtype == jnp.uint8
     predicts_bytes = prediction.dtype == jnp.uint8
     prediction, truth = (jnp.where(inside, matte, 0) for matte in (prediction, truth))
+    sound = jnp.ones(prediction.shape[0], bool)
+    if not predicts_bytes:  # written so that NaN fails too
+        within = (prediction > -SLACK) & (prediction < 1 + SLACK)
+        sound = within.all(axis=(1, 2, 3))
+        prediction = jnp.where(within, prediction, 0)
     prediction = to_bytes(prediction) if is_bytes else _to_unit(prediction)
     truth = to_bytes(truth) if is_bytes else _near_bytes(_to_unit(truth))
     region = counted = inside
@@ -82,7 +91,7 @@ def prepare(
             region = inside & (marks == BYTE[name])
             counted = inside if record.sum_whole else region
     return Padded(
-        prediction, truth, inside, region, counted, size, is_bytes, predicts_bytes, record
+        prediction, truth, inside, region, counted, size, is_bytes, predicts_bytes, sound, record
     )
 
 
@@ -121,6 +130,20 @@ def least_float(passes: Callable[[np.ndarray], np.ndarray], near: np.ndarray) ->
     return found
 
 
+def _check(prediction: jax.Array, truth: jax.Array, trimap: jax.Array | None) -> None:
+    """Shapes and types, which are known before anything runs."""
+    for name, array in (("prediction", prediction), ("truth", truth), ("trimap", trimap)):
+        if array is None:
+            continue
+        if len(array.shape) != 4 or array.shape[3] != 1 or array.shape != prediction.shape:
+            raise UserError(
+                f"metrics: the {name} has shape {array.shape}; a batch is [B, H, W, 1], and all of "
+                f"it of one shape (the prediction: {prediction.shape})"
+            )
+        if array.dtype != jnp.uint8 and not jnp.issubdtype(array.dtype, jnp.floating):
+            raise UserError(f"metrics: the {name} is uint8 or float in 0..1, not {array.dtype}")
+
+
 def _inside(shape: tuple[int, ...], size: jax.Array) -> jax.Array:
     """Which pixels of `[B, H, W, 1]` lie inside the true `size [B, 2]`."""
     rows = jnp.arange(shape[1])[None, :, None, None] < size[:, 0, None, None, None]
@@ -139,4 +162,4 @@ def _near_bytes(matte: jax.Array) -> jax.Array:
     """Floats, the ones that are a byte over 255 by some way of dividing being so by one."""
     byte = jnp.round(jnp.clip(matte, 0, 1) * 255).astype(jnp.int32)
     unit = jnp.asarray(_UNITS)[byte]
-    return jnp.where(jnp.abs(matte - unit) < _SLACK, unit, matte)
+    return jnp.where(jnp.abs(matte - unit) < _NEAR, unit, matte)

@@ -58,7 +58,8 @@ def prepare(
 
     Args:
       prediction: `[H, W]`, uint8 or float in 0..1.
-      truth: `[H, W]`, uint8 or float in 0..1.
+      truth: `[H, W]`, uint8 or float in 0..1. What was bytes is best given as bytes: as float32,
+        153/255 lies above .6, and passes thresholds that it fails in float64.
       trimap: `[H, W]`, uint8 in {0, 128, 255} or float in {0, .5, 1}, or None.
       protocol: a name or a record.
 
@@ -72,8 +73,10 @@ def prepare(
         height, width = (side - side % record.crop for side in truth.shape)
         prediction, truth = (matte[:height, :width] for matte in (prediction, truth))
         trimap = None if trimap is None else trimap[:height, :width]
-    exact = record.quantise or prediction.dtype == truth.dtype == np.uint8
-    prediction, truth = ((to_bytes if exact else _unit)(matte) for matte in (prediction, truth))
+    if record.quantise or prediction.dtype == truth.dtype == np.uint8:
+        prediction, truth = to_bytes(prediction), to_bytes(truth)
+    else:
+        prediction, truth = _unit(prediction), _unit(truth)
     if trimap is None and record.band:
         trimap = band(truth)
     if trimap is None:
@@ -96,6 +99,7 @@ def to_bytes(matte: np.ndarray) -> np.ndarray:
 
 def band(truth: np.ndarray) -> np.ndarray:
     """Background Matting V2's trimap of a true matte `[H, W]`, uint8 in {0, 128, 255}."""
+    _check(truth, truth, None)
     alpha = truth / 255 if truth.dtype == np.uint8 else truth
     between: np.ndarray = ((alpha > 0.06) & (alpha < 0.96)).astype(np.uint8)
     if between.size:  # closed: ten dilations, then ten erosions
@@ -118,11 +122,18 @@ def _check(prediction: np.ndarray, truth: np.ndarray, trimap: np.ndarray | None)
             continue
         if not np.issubdtype(array.dtype, np.floating):
             raise UserError(f"metrics: the {name} is uint8 or float in 0..1, not {array.dtype}")
-        if array.size and not (array.min() > -_SLACK and array.max() < 1 + _SLACK):  # also NaN
+        if not in_range(array):
             raise UserError(
                 f"metrics: the {name} has values from {array.min():g} to {array.max():g}; floats "
                 "lie in 0..1, bytes are uint8"
             )
+
+
+def in_range(matte: np.ndarray) -> bool:
+    """Whether a matte is bytes, or lies in 0..1."""
+    if matte.dtype == np.uint8 or not matte.size:
+        return True
+    return bool(matte.min() > -_SLACK and matte.max() < 1 + _SLACK)  # NaN does not
 
 
 def _unit(matte: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ class Connectivity:
       empty: what a threshold means that nothing passes: "nothing": no pixel is connected there;
         "skipped": as a mistake has it, the threshold is left out.
       ties: which of equally large components is taken: the first by "rows" or by "columns"
-        (as MATLAB and Octave go through a picture).
+        (as MATLAB goes through a picture).
       scale: what the sum is divided by.
     """
 
@@ -62,7 +62,8 @@ class Protocol:
       region: which pixels count: "whole", or where the trimap is "unknown" (the byte 128),
         "foreground" (255) or "background" (0). Without a trimap the region is the whole image.
       override: the trimap's certain pixels overrule the prediction before it is measured.
-      sum_whole: sums are over the whole image, while means still divide by the region's pixels.
+      sum_whole: sums are over the whole image, while means still divide by the region's pixels; of
+        a region without any there is no mean, and it measures 0.
       quantise: prediction and truth are rounded to bytes, as they are when read from files.
       needs_trimap: without one the protocol means nothing.
       band: without a trimap, one is made: unknown where the true alpha is in .06 .. .96, closed by
@@ -74,7 +75,7 @@ class Protocol:
         by those of them that count, where the true alpha is above 0.
       gradient: how Grad is measured.
       connectivity: how Conn is measured.
-      average: over "images", or over "clips" (each the mean of its frames).
+      average: over "images", or over "clips" (each the mean of its frames, however many).
     """
 
     name: str

@@ -73,6 +73,8 @@ def dtssd_of_clip(
             raise UserError(f"metrics: a clip has {len(planes)} {name} but {frames} true mattes")
     if not frames:
         raise UserError("metrics: a clip without a frame has no dtSSD")
+    # The first frame measures nothing, but has to fit; it may be the only one.
+    prepare(predictions[0], truths[0], None if trimaps is None else trimaps[0], protocol)
     values = [
         dtssd(
             predictions[at - 1],

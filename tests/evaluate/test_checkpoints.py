@@ -134,3 +134,13 @@ def test_several_sets_and_their_tables(root, variables):
         measured(configuration(root, sets={"x": {"splt": "test"}}), variables)
     with pytest.raises(UserError, match="did you mean 'conn'"):
         measured(configuration(root, metrics=("con",)), variables)
+
+
+def test_a_network_that_diverged_is_told_so_and_never_the_best(root, variables):
+    broken = jax.tree.map(lambda leaf: leaf * np.nan, variables)
+    for connectivity in ("host", "device"):
+        found = measured(configuration(root, connectivity=connectivity), broken)[""]
+        assert np.isnan(list(found.means.values())).all()
+        assert found.summary()["Conn[gfm, whole]"] is None
+        assert "MAD[gfm, whole] nan" in found.line()
+        assert "nan" in found.page()

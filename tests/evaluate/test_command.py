@@ -151,6 +151,7 @@ def test_the_gallery_can_be_left_out(tmp_path, capsys):
         (["--threads=0"], "'0' is no whole number above 0"),
         (["--worst=-1"], "'-1' is no whole number"),
         (["--wrost=3"], "unrecognized arguments: --wrost=3"),
+        (["--out="], "argument --out: the path is empty"),
         (["--out=truth"], "error: --out truth is the folder of --truth"),
         (["--out=a_file"], "a_file is a file"),
         (["--out=a_file/below/it"], "a_file is a file"),
@@ -190,6 +191,33 @@ def test_a_full_disk_is_told_after_the_table(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert "| SAD[dim, whole]" in told.out
     assert "per_image.csv: No space left on device" in told.err
+
+
+@pytest.mark.parametrize("reader", ["gone", "full", "closed", "ascii"])
+def test_results_are_kept_whoever_reads_the_terminal(tmp_path, reader):
+    given = mattes.pairs(tmp_path, ("a", "b"))
+    (given.predictions / "b.png").rename(given.predictions / "\N{SNOWMAN}.png")
+    shut = ["sh", "-c", 'exec "$@" >&-', "sh"] if reader == "closed" else []
+    words = [*shut, sys.executable, "-m", "jaxmatte.evaluate", *arguments(given, tmp_path / "out")]
+    reading, pipe = os.pipe()
+    with (
+        open(reading, "rb") as told,
+        open(pipe, "wb") as pipe_end,
+        open("/dev/full", "wb") as full,
+    ):
+        if reader == "gone":
+            told.close()
+        done = subprocess.run(
+            words,
+            stdout=full if reader == "full" else pipe_end,
+            stderr=subprocess.PIPE,
+            env=os.environ | ({"PYTHONIOENCODING": "ascii"} if reader == "ascii" else {}),
+            check=False,
+        )
+        pipe_end.close()
+        assert (done.returncode, done.stderr) == (1, b"")
+        assert reader != "ascii" or rb"\u2603.png" in told.read()
+    assert left(tmp_path / "out") == OUTPUTS
 
 
 def test_results_may_lie_beside_the_predictions(tmp_path, capsys):

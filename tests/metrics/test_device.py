@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmatte import metrics
+from jaxmatte.errors import UserError
 from jaxmatte.metrics.device import per_example
 from tests.metrics.cases import gfm_case
 
@@ -62,3 +63,29 @@ def test_overruled_pixels_count_where_the_trimap_is_wrong():
     device = per_example(*arrays, protocol="gfm-transition")
     for name, value in {"sad": 1.5 / 1000, "mse": 1.25, "mad": 1.5}.items():
         assert float(device[name][0]) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("protocol", ["dim", "modnet"])
+def test_what_a_network_that_diverged_gives_measures_nan(protocol):
+    """In its own row, and not in those beside it; what is beyond the true size may be anything."""
+    truth = np.full((4, 8, 8, 1), 255, np.uint8)
+    prediction = np.full(truth.shape, 0.5, np.float32)
+    prediction[0, 3, 3], prediction[1, 3, 3], prediction[2, 7, 7] = np.nan, 7, np.nan
+    size = np.array([[8, 8], [8, 8], [7, 8], [8, 8]])
+    names = ("sad", "mse", "mad", "grad", "conn")
+    for values in per_example(prediction, truth, None, size, protocol, names).values():
+        assert np.isnan(values).tolist() == [True, True, False, False]
+
+
+def test_mistakes_are_named_before_anything_runs():
+    batch = np.zeros((1, 4, 4, 1), np.float32)
+    for arrays, told in (
+        ((batch[..., 0], batch[..., 0]), r"has shape \(1, 4, 4\)"),
+        ((batch, batch[:, :3]), r"the truth has shape \(1, 3, 4, 1\)"),
+        ((batch, batch.astype(np.int32)), "the truth is uint8 or float in 0..1, not int32"),
+        ((batch, batch, batch > 0), "the trimap is uint8 or float in 0..1, not bool"),
+    ):
+        with pytest.raises(UserError, match=told):
+            per_example(*arrays)
+    with pytest.raises(UserError, match="did you mean 'mad'"):
+        per_example(batch, batch, metrics=("mda",))

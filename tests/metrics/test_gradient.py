@@ -192,6 +192,20 @@ def test_flat_mattes_have_no_gradient(protocol):
             assert metrics.grad(prediction / 255, truth / 255, protocol=protocol) == 0
 
 
+@pytest.mark.parametrize("protocol", ["dim", "gfm", "legacy-gca"])
+def test_what_all_pixels_share_costs_no_digits(protocol):
+    """Mattes of two grey levels, stretched, are as exact far from black as they are at it."""
+    rng = np.random.default_rng(0)
+    prediction, truth = rng.integers(0, 2, (2, 40, 50), dtype=np.uint8)
+    value = metrics.grad(prediction, truth, protocol=protocol)
+    assert value > 0
+    pale = prediction + np.uint8(253), truth + np.uint8(199)
+    kept = [plane.copy() for plane in pale]
+    assert metrics.grad(*pale, protocol=protocol) == value
+    for plane, copy in zip(pale, kept, strict=True):
+        np.testing.assert_array_equal(plane, copy)
+
+
 def test_the_stretch_hides_a_washed_out_matte():
     """A flaw of the definition, kept: half of each value with DIM's stretch is hardly a mistake."""
     assert metrics.grad(TRUTH // 2, TRUTH) < 0.01 * metrics.grad(TRUTH // 2, TRUTH, None, "gfm")

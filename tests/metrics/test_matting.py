@@ -120,5 +120,7 @@ def test_constant_baseline_is_the_best_constant():
     tried = [metrics.mad(np.full_like(TRUTH, byte), TRUTH, protocol="gfm") for byte in range(256)]
     assert mad == pytest.approx(min(tried), rel=1e-12)
     assert tried[round(255 * value)] == min(tried)
-    with pytest.raises(UserError, match="256 counts"):
-        metrics.constant_baseline(np.zeros(256))
+    wrong = np.zeros(256), histogram[:255], histogram - 1, np.where(histogram, np.nan, 0)
+    for counts in wrong:
+        with pytest.raises(UserError, match="256 counts"):
+            metrics.constant_baseline(counts)

@@ -92,3 +92,7 @@ def test_mistakes_are_named():
         metrics.dtssd_of_clip(PREDICTIONS, TRUTHS, TRIMAPS[:1])
     with pytest.raises(UserError, match="without a frame"):
         metrics.dtssd_of_clip([], [])
+    with pytest.raises(UserError, match="resize one"):
+        metrics.dtssd_of_clip([small], TRUTHS[:1])
+    with pytest.raises(UserError, match="the trimap is"):
+        metrics.dtssd_of_clip(PREDICTIONS, TRUTHS, [small, *TRIMAPS[1:]])
