@@ -1,4 +1,4 @@
-"""Host memory: what the C library does with what XLA's CPU client frees."""
+"""Host memory: what the C library does with what was freed."""
 
 import ctypes
 import glob

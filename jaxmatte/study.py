@@ -32,6 +32,9 @@ def measured(workdir: str | pathlib.Path, which: str = "best", name: str = "") -
     pattern = table_name(f"{which}_{'[0-9]' * 7}", name)
     found = sorted((pathlib.Path(workdir) / TABLES).glob(f"{pattern}.json"))
     if not found:
+        there = sorted(p.stem for p in (pathlib.Path(workdir) / TABLES).glob(f"{which}_*.json"))
+        if there:
+            raise UserError(f"{workdir} has no evaluation {name!r}; there are: {', '.join(there)}")
         raise UserError(f"{workdir} was not evaluated; run the command with --mode=eval")
     return json.loads(found[-1].read_text())
 

@@ -1,4 +1,4 @@
-"""What commands share: how they end, a quiet terminal, and how many threads there may be."""
+"""What commands share: how they end, what a terminal shows, how many threads there may be."""
 
 import argparse
 import contextlib
@@ -46,3 +46,8 @@ def quiet_decoders() -> Iterator[TextIO]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def printable(line: str) -> str:
+    """One line, whatever names of files hold."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

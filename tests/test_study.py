@@ -26,6 +26,8 @@ def test_measured_reads_the_newest_summary(tmp_path):
             path.write_text(json.dumps({"SAD[gfm, whole]": step + more}))
     assert study.measured(tmp_path)["SAD[gfm, whole]"] == 200
     assert study.measured(tmp_path, name="faces")["SAD[gfm, whole]"] == 201
+    with pytest.raises(UserError, match="no evaluation 'face'; there are: best_0000100, best_"):
+        study.measured(tmp_path, name="face")
     with pytest.raises(UserError, match="--mode=eval"):
         study.measured(tmp_path / "nothing")
 

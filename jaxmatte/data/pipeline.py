@@ -22,7 +22,7 @@ from jaxmatte.data.pool import Pool
 from jaxmatte.data.sources import Source
 from jaxmatte.errors import BrokenData, UserError
 
-VERSION = 2  # raised whenever the same seed gives other batches
+VERSION = 3  # raised whenever the same seed gives other batches
 PADDING = 32  # heights and widths of evaluation batches are multiples of this
 
 _FOR_EVER = 1 << 40

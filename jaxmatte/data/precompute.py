@@ -8,11 +8,11 @@ import numpy as np
 from jaxmatte import foreground
 from jaxmatte.data import codec, regions
 from jaxmatte.data.denoise import Denoiser
-from jaxmatte.data.report import printable
 from jaxmatte.data.rows import File, Row
 from jaxmatte.data.shards import Broken, Coded
 from jaxmatte.data.sources import Source
 from jaxmatte.errors import UserError
+from jaxmatte.terminal import printable
 
 ORIGINAL = "original"  # the files' own bytes
 COLOURS = (*codec.COLOURS, ORIGINAL)

@@ -16,10 +16,10 @@ from jaxmatte import terminal
 from jaxmatte.data import catalog, shards, store
 from jaxmatte.data.denoise import Denoiser
 from jaxmatte.data.precompute import COLOURS, Settings, code_row
-from jaxmatte.data.report import printable
 from jaxmatte.data.shards import Broken, Coded, Part, Unfinished
 from jaxmatte.data.sources import Source
 from jaxmatte.errors import UserError
+from jaxmatte.terminal import printable
 
 SHARD_BYTES = 256 << 20
 

@@ -6,6 +6,7 @@ import pathlib
 import textwrap
 from collections.abc import Mapping
 
+from jaxmatte import terminal
 from jaxmatte.data.entry import Entry
 
 SHOWN = 5  # lines of a kind in the terminal
@@ -115,7 +116,7 @@ class Report:
         wrong, meaning = KINDS[kind]
         found = self.findings[kind]
         lines = [f"{'PROBLEM' if wrong else 'note'}  {kind} ({len(found):,}): {meaning}"]
-        lines += [_INDENT + _short(printable(line)) for line in found[:shown]]
+        lines += [_INDENT + _short(terminal.printable(line)) for line in found[:shown]]
         if len(found) > shown:
             lines.append(f"{_INDENT}and {len(found) - shown:,} more")
         return lines
@@ -132,11 +133,6 @@ class Report:
 def _short(line: str) -> str:
     """A line of a bearable length: thousands of files may have the same pixels."""
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
-
-
-def printable(line: str) -> str:
-    """One line, whatever names of files hold."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def facts(values: Mapping[str, str]) -> list[str]:

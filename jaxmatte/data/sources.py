@@ -116,7 +116,7 @@ def to_grey(pixels: np.ndarray, what: str) -> np.ndarray:
 
 def _to_bytes(pixels: np.ndarray, what: str) -> np.ndarray:
     if pixels.dtype == np.uint16:
-        return (pixels // 257).astype(np.uint8)
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # to the nearest
     if pixels.dtype != np.uint8:
         raise BrokenData(f"{what} holds {pixels.dtype}; 8 or 16 bits a channel are read")
     return pixels

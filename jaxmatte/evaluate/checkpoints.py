@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import difflib
 import functools
 import inspect
 import math
@@ -24,12 +23,11 @@ from jaxmatte.engine.parallel import Parallel, StopSignal, initialize, is_main
 from jaxmatte.engine.state import TrainState, frozen, initial_variables
 from jaxmatte.engine.writer import write_atomically
 from jaxmatte.errors import UserError
-from jaxmatte.evaluate import report
+from jaxmatte.evaluate import report, settings
 from jaxmatte.evaluate.columns import Column, columns
 from jaxmatte.metrics import connectivity, matting, pair
 
 TABLES = "evaluations"
-_OF_ALL_SETS = ("every", "sets", "checkpoint")  # what cannot differ from set to set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,28 +93,34 @@ class Evaluator:
     """Measures states of one model on one set; compiles once a shape."""
 
     def __init__(
-        self, config: ConfigDict, settings: ConfigDict, model: nn.Module, parallel: Parallel
+        self,
+        config: ConfigDict,
+        group: ConfigDict,
+        model: nn.Module,
+        parallel: Parallel,
+        name: str = "",
     ):
         """Opens the set.
 
         Args:
             config: The whole configuration.
-            settings: The group `evaluation`, as it is for this set.
+            group: `evaluation`, as it is for this set.
             model: Whose states are measured.
             parallel: Where they are.
+            name: Of `evaluation.sets`.
         """
-        self._settings, self._parallel = settings, parallel
-        self.data = pipeline.open_evaluation(settings, config.data, config.seed)
+        self._settings, self._parallel, self._name = group, parallel, name
+        self.data = pipeline.open_evaluation(group, config.data, config.seed)
         self._trimaps = self.data.source.has_trimaps
         if "trimap" in model.inputs and not self._trimaps:
             raise UserError(f"{config.paper} takes a trimap: name the folder in evaluation.trimaps")
-        self.columns = columns(settings.protocol, settings.metrics, self._trimaps)
-        rule = _rule(settings, config.model)
-        self._same_size = settings.rule in inference.SAME_SIZE
+        self.columns = columns(group.protocol, group.metrics, self._trimaps)
+        rule = _rule(group, config.model)
+        self._same_size = group.rule in inference.SAME_SIZE
         # As many pictures a device, whatever the number of devices: then each device runs the same
         # program, and no digit of a matte depends on how many there are.
-        self._batch = settings.batch * parallel.devices
-        here = _on_the_host(settings)
+        self._batch = group.batch * parallel.devices
+        here = ("conn",) if group.connectivity == "host" else ()
         self._host = [column for column in self.columns if column.metric in here]
         self._device = [column for column in self.columns if column.metric not in here]
         scores = {column.name: (column.metric, column.protocol) for column in self._device}
@@ -155,7 +159,7 @@ class Evaluator:
             self._constant = matting.constant_baseline(pooled)[1]
         rows = self._rows(self._parallel.gather(own))
         return Evaluation(
-            set_name=self.data.name,
+            set_name=f"{self._name} ({self.data.name})" if self._name else self.data.name,
             columns=self.columns,
             rows=rows,
             constant=self._constant,
@@ -256,30 +260,8 @@ def evaluators(config: ConfigDict, model: nn.Module, parallel: Parallel) -> dict
         model: Whose states are measured.
         parallel: Where they are.
     """
-    common = config.evaluation
-    found = {}
-    for name, changes in (common.sets or {"": {}}).items():
-        settings = common.copy_and_resolve_references()
-        for field, value in changes.items():
-            if field not in common or field in _OF_ALL_SETS:
-                fields = [known for known in common if known not in _OF_ALL_SETS]
-                near = difflib.get_close_matches(field, fields, 1, 0)[0]
-                raise UserError(
-                    f"evaluation.sets.{name}.{field} is no field of a set; did you mean {near}?"
-                )
-            with settings.ignore_type():
-                settings[field] = value
-        found[name] = Evaluator(config, settings, model, parallel)
-    return found
-
-
-def _on_the_host(settings: ConfigDict) -> tuple[str, ...]:
-    """The metrics that are measured by the host's threads."""
-    if settings.connectivity not in ("host", "device"):
-        raise UserError(
-            f"evaluation.connectivity={settings.connectivity!r}; there are: host, device"
-        )
-    return ("conn",) if settings.connectivity == "host" else ()
+    found = settings.of_sets(config.evaluation)
+    return {name: Evaluator(config, group, model, parallel, name) for name, group in found.items()}
 
 
 def _rule(settings: ConfigDict, model: ConfigDict) -> Callable[..., jax.Array]:

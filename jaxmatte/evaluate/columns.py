@@ -76,6 +76,8 @@ def columns(
     if not metrics:
         raise UserError(f"no metrics; there are: {', '.join(known)}")
     require(metrics, known)
+    if not all(name.strip() for name in names.split(",")):
+        raise UserError(f"protocol {names!r} has no name in it, or between commas")
     records = [protocols.get(name.strip()) for name in names.split(",")]
     found = []
     for record in dict.fromkeys(records):

@@ -12,12 +12,12 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from jaxmatte import terminal
-from jaxmatte.data.report import printable
 from jaxmatte.errors import UserError
 from jaxmatte.evaluate import matching
 from jaxmatte.evaluate.columns import METRICS, Column, columns
 from jaxmatte.evaluate.matching import PROBLEMS, Folders, Lists, Matches
 from jaxmatte.evaluate.scoring import DTSSD, FOREGROUND, NOTES, Scored, Scorer
+from jaxmatte.terminal import printable
 
 _FRAMES = 32  # of a clip that a thread takes at once; the one before them is read once more
 _AHEAD = 4  # tasks a thread that wait to begin, or for those before them

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from jaxmatte.data import sources
-from jaxmatte.data.report import printable
 from jaxmatte.engine import pictures
 from jaxmatte.errors import BrokenData
 from jaxmatte.evaluate.columns import Column
 from jaxmatte.evaluate.folders import Measurement
 from jaxmatte.evaluate.matching import Matches
 from jaxmatte.evaluate.report import number
+from jaxmatte.terminal import printable
 
 HEIGHT = 240  # of a row, in pixels
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jaxmatte
-from jaxmatte.data.report import printable
 from jaxmatte.evaluate.folders import Measurement
+from jaxmatte.terminal import printable
 
 SHOWN = 20  # lines of a kind in the terminal
 _DIGITS = 5  # that count, of a mean

@@ -57,7 +57,10 @@ def test_mattes_may_lie_in_any_form_that_is_grey(tmp_path):
     given = mattes.pairs(tmp_path, "abcd")
     expected = folders.evaluate(given).rows
     grey = [mattes.prediction(seed) for seed in range(4)]
-    write(given.predictions / "a.png", grey[0].astype(np.uint16) * 257)
+    wide = grey[0].astype(np.int32) * 257 + np.random.default_rng(0).integers(
+        -128, 129, grey[0].shape
+    )
+    write(given.predictions / "a.png", np.clip(wide, 0, 65535).astype(np.uint16))
     write(given.predictions / "b.png", np.dstack([grey[1]] * 3))
     write(given.predictions / "c.png", np.dstack([*[grey[2]] * 3, np.full_like(grey[2], 255)]))
     (given.predictions / "d.png").unlink()
@@ -188,7 +191,7 @@ def test_foregrounds_are_measured_where_both_are_given(tmp_path):
     ("protocols", "chosen", "message"),
     [
         ("dimm", None, "no protocol 'dimm'; did you mean 'dim'"),
-        ("dim,", None, "no protocol ''"),
+        ("dim,", None, "no name in it, or between commas"),
         ("gfm-transition", None, "needs a trimap"),
         ("dim", ["sda"], "no metric 'sda'; did you mean 'sad'"),
         ("dim", ["sad", "dtssd"], "dtssd is of videos"),
