@@ -214,6 +214,7 @@ def test_two_processes_equal_one_with_two_devices_to_the_bit(tmp_path):
     assert_same(one, two)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_from_its_checkpoint(tmp_path):
     # One device adds up in another order than two. The fusion's argmax and Adam's division by the
     # size of a gradient turn that rounding into steps of full length, so: plain, small steps.
@@ -228,6 +229,7 @@ def test_two_processes_train_as_one_and_go_on_from_its_checkpoint(tmp_path):
     assert_same(one, two, tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_of_two_processes_saves_and_ends_both(tmp_path):
     flags = tiny.arguments(
         tmp_path,
