@@ -127,6 +127,11 @@ def scan(
         raise UserError(f"may not read {error.filename or folder}; change its rights") from None
 
 
+def stem(name: str) -> str:
+    """A file's name without its ending, by which files of several folders belong together."""
+    return os.path.splitext(name)[0]
+
+
 def cache_folder() -> pathlib.Path:
     """Where manifests are kept."""
     if given := os.environ.get("XDG_CACHE_HOME"):

@@ -156,8 +156,8 @@ def list_pictures(folder: pathlib.Path, field: str) -> manifest.Manifest:
 
 def pair_by_stem(files: manifest.Files, partners: manifest.Files, field: str) -> manifest.Files:
     """Returns the partner of each file, the one with the same name but for its ending."""
-    by_stem = {_stem(name): name for name in partners.names}
-    stems = [_stem(name) for name in files.names]
+    by_stem = {manifest.stem(name): name for name in partners.names}
+    stems = [manifest.stem(name) for name in files.names]
     lonely = [name for name, stem in zip(files.names, stems, strict=True) if stem not in by_stem]
     if lonely:
         raise UserError(
@@ -165,10 +165,6 @@ def pair_by_stem(files: manifest.Files, partners: manifest.Files, field: str) ->
             f"{partners.folder} (config.{field}): {', '.join(lonely[:5])}"
         )
     return manifest.Files(partners.folder, [by_stem[stem] for stem in stems])
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]
 
 
 def _sizes_agree(files: manifest.Files, partners: manifest.Files) -> None:

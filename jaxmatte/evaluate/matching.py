@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
@@ -127,7 +126,7 @@ def _by_stem(
     found: Lists = {}
     for name in manifest.scan(folder, recursive=True).names:
         if not name.startswith(foreign):
-            found.setdefault(os.path.splitext(name)[0], []).append(name)
+            found.setdefault(manifest.stem(name), []).append(name)
     if not found:
         raise UserError(f"{flag(role)} {folder} holds no pictures ({', '.join(manifest.PICTURES)})")
     return found

@@ -14,10 +14,8 @@ import numpy as np
 
 from jaxmatte.errors import UserError
 from jaxmatte.metrics import protocols
-from jaxmatte.metrics.protocols import Protocol
+from jaxmatte.metrics.protocols import BYTE, SLACK, Protocol
 
-BYTE = {"unknown": 128, "foreground": 255, "background": 0}
-SLACK = 1e-3  # floats may lie outside of 0..1 by what rounding and resizing do
 _NEAR = 2.0**-20  # more than there is between two floats that mean one byte
 _UNITS = (np.arange(256) / 255).astype(np.float32)
 

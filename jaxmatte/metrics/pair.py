@@ -7,10 +7,8 @@ import numpy as np
 
 from jaxmatte.errors import UserError
 from jaxmatte.metrics import protocols
-from jaxmatte.metrics.protocols import Protocol
+from jaxmatte.metrics.protocols import BYTE, SLACK, Protocol
 
-BYTE = {"unknown": 128, "foreground": 255, "background": 0}
-_SLACK = 1e-3  # floats may lie outside of 0..1 by what rounding and resizing do
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
@@ -133,7 +131,7 @@ def in_range(matte: np.ndarray) -> bool:
     """Whether a matte is bytes, or lies in 0..1."""
     if matte.dtype == np.uint8 or not matte.size:
         return True
-    return bool(matte.min() > -_SLACK and matte.max() < 1 + _SLACK)  # NaN does not
+    return bool(matte.min() > -SLACK and matte.max() < 1 + SLACK)  # NaN does not
 
 
 def _unit(matte: np.ndarray) -> np.ndarray:

@@ -10,6 +10,9 @@ import difflib
 
 from jaxmatte.errors import UserError
 
+BYTE = {"unknown": 128, "foreground": 255, "background": 0}  # of a trimap, by region
+SLACK = 1e-3  # floats may lie outside of 0..1 by what rounding and resizing do
+
 
 @dataclasses.dataclass(frozen=True)
 class Gradient:
