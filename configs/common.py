@@ -22,14 +22,25 @@ def base() -> ml_collections.ConfigDict:
     # the encoder (layout "imagenet"), or the working directory of an earlier run ("jaxmatte").
     config.init = ml_collections.ConfigDict({"weights": "", "layout": "imagenet"})
     config.data = _data()
-    config.train = ml_collections.ConfigDict({"total": "100 epochs", "batch": 32})
+    config.train = ml_collections.ConfigDict(
+        {
+            "total": "100 epochs",
+            "batch": 32,
+            # What BatchNorms normalise by: "batch" (its own statistics, and the running ones
+            # learn), or "running" (those as they are; scale and bias still learn).
+            "statistics": "batch",
+            # How often the frozen copy is taken anew that the objective reads as `teacher`, such
+            # as "1 epochs"; "": there is none.
+            "teacher": "",
+        }
+    )
     config.optimizer = _optimizer()
     config.evaluation = _evaluation()
     config.checkpoint = ml_collections.ConfigDict(
         {
             "every": "1 epochs",
             "keep": 2,  # the newest so many, and the best one
-            "best": "mad",  # lower is better
+            "best": "mad",  # a column of the evaluation; of mIoU the highest, else the lowest
             "asynchronous": True,
         }
     )
@@ -85,9 +96,14 @@ def _optimizer() -> ml_collections.ConfigDict:
         {
             "name": "adam",  # adam | adamw | sgd
             "learning_rate": 1e-4,
-            "schedule": "constant",  # constant | cosine | linear | step
+            "schedule": "constant",  # constant | cosine | linear | polynomial | step
+            "power": 0.9,  # polynomial: the rate falls as (1 - t / T) to this power
+            "final": 0.0,  # cosine, linear, polynomial: the last rate as a share of the first
             "warmup": "0 steps",
-            "final": 0.0,  # cosine, linear: the last rate as a share of the first
+            "warmup_shape": "linear",  # linear | exponential
+            # The rate of update 0 as a share of the full one. 0: none is lost on a rate of 0, the
+            # first of N updates has 1/N.
+            "warmup_from": 0.0,
             "step_at": (),  # step: durations at which the rate falls, such as ("50%", "75%")
             "step_factor": 0.1,
             "momentum": 0.9,  # sgd
@@ -115,6 +131,11 @@ def _evaluation() -> ml_collections.ConfigDict:
             "set": "",
             "store": "",
             "tfds": "",
+            # What is measured: mattes, or classes (mIoU; of labels on file, or made of alphas).
+            "kind": "mattes",
+            # Where trimaps come from if not from file, for papers that take one: the working
+            # directory of a trained segmenter (`configs/bisenetv2.py:task=trimap`); "": none.
+            "segmenter": "",
             "rule": "direct",
             "options": {},  # of the rule; it also sees the fields of the model
             # How it is measured (jaxmatte/metrics/protocols.py): a name, or several with commas

@@ -13,6 +13,7 @@ from jax import lax
 from jax.nn.initializers import Initializer, variance_scaling
 
 from jaxmatte import resampling
+from jaxmatte.errors import UserError
 
 Dtype = jnp.dtype | type | str
 
@@ -38,9 +39,15 @@ def uniform_fan_in(fan_in: int) -> Initializer:
 
 
 class Conv(nn.Module):
-    """A convolution padded as PyTorch pads: (kernel - 1) // 2 * dilation zeros on every side.
+    """A convolution.
 
-    `kernel_init` None stands for PyTorch's default.
+    Attributes:
+      padding: "torch": (kernel - 1) // 2 * dilation zeros on every side; "same": Paddle's, as many
+        as it takes for ceil(size / stride) outputs, the odd one at the bottom and right; "valid":
+        none.
+      groups: how many blocks of channels are convolved each by itself; output channels lie block
+        after block.
+      kernel_init: None stands for PyTorch's default.
     """
 
     features: int
@@ -50,22 +57,27 @@ class Conv(nn.Module):
     use_bias: bool = True
     kernel_init: Initializer | None = None
     dtype: Dtype = jnp.float32
+    groups: int = 1
+    padding: str = "torch"
 
     @nn.compact
     def __call__(self, x: jax.Array, bias_learns: bool = True) -> jax.Array:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
-        size = self.kernel_size
-        fan_in = size * size * x.shape[-1]
+        size, inputs = self.kernel_size, x.shape[-1] // self.groups
+        fan_in = size * size * inputs
         kernel_init = self.kernel_init or uniform_fan_in(fan_in)
-        kernel = self.param("kernel", kernel_init, (size, size, x.shape[-1], self.features))
-        padding = (size - 1) // 2 * self.dilation
+        kernel = self.param("kernel", kernel_init, (size, size, inputs, self.features))
+        margin = (size - 1) // 2 * self.dilation
+        xla: dict[str, str | list[tuple[int, int]]] = {"same": "SAME", "valid": "VALID"}
+        padding = xla.get(self.padding, [(margin, margin)] * 2)
         y = lax.conv_general_dilated(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
             window_strides=(self.stride, self.stride),
-            padding=[(padding, padding)] * 2,
+            padding=padding,
             rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.groups,
         )
         if self.use_bias:
             bias = self.param("bias", uniform_fan_in(fan_in), (self.features,))
@@ -75,23 +87,27 @@ class Conv(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation by PyTorch's rules (Ioffe & Szegedy 2015).
+    """Batch normalisation (Ioffe & Szegedy 2015).
 
-    A batch is normalised by its biased variance; the running variance takes the unbiased one.
-    Statistics are float32 and two-pass (deviations from the mean, then their squares), so that
-    large means cost no precision. With `axis_name` they are those of all replicas together.
+    A batch is normalised by its biased variance; the running variance takes the unbiased one, as
+    in PyTorch, or with `unbiased` False the biased one, as in Paddle. Statistics are float32 and
+    two-pass (deviations from the mean, then their squares), so that large means cost no precision.
+    With `axis_name` they are those of all replicas together. In training a channel needs more than
+    one value: a single one is its own mean, and what is left of it is nothing.
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    unbiased: bool = True
+    scale_init: Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[..., C] -> [..., C]; with `train`, updates the collection `batch_stats`."""
         shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, shape)
+        scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
@@ -100,11 +116,23 @@ class BatchNorm(nn.Module):
         if train:
             mean, var, count = self._statistics(values)
             if not self.is_initializing():
-                keep, unbiased = self.momentum, var * (count / max(count - 1, 1))
+                self._require_several(count)
+                keep, remembered = self.momentum, var
+                if self.unbiased:
+                    remembered = var * (count / (count - 1))
                 running_mean.value = keep * running_mean.value + (1 - keep) * mean
-                running_var.value = keep * running_var.value + (1 - keep) * unbiased
+                running_var.value = keep * running_var.value + (1 - keep) * remembered
         y = (values - mean) * (lax.rsqrt(var + self.epsilon) * scale) + bias
         return y.astype(self.dtype)
+
+    def _require_several(self, count: int) -> None:
+        if count == 1:
+            raise UserError(
+                f"a batch of one picture cannot train {'/'.join(self.path)}: it would normalise a "
+                "single value by itself and lose it; use 2 or more pictures a batch (of each "
+                "device under parallel.mode=pmap, unless model.bn_axis=data), or "
+                "train.statistics=running"
+            )
 
     def _statistics(self, values: jax.Array) -> tuple[jax.Array, jax.Array, int]:
         """Mean, biased variance and number of the samples of every channel, over all replicas."""
@@ -123,17 +151,21 @@ class BatchNorm(nn.Module):
 
 
 class ConvNormRelu(nn.Module):
-    """Convolution, batch normalisation, ReLU (`relu` False leaves the last one out)."""
+    """Convolution, batch normalisation, ReLU or another `activation`; None leaves it out."""
 
     features: int
     kernel_size: int = 3
     stride: int = 1
     dilation: int = 1
     use_bias: bool = True
-    relu: bool = True
+    activation: Callable[[jax.Array], jax.Array] | None = nn.relu
     kernel_init: Initializer | None = None
     dtype: Dtype = jnp.float32
     bn_axis: str | None = None
+    groups: int = 1
+    padding: str = "torch"
+    unbiased: bool = True
+    scale_init: Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -146,13 +178,22 @@ class ConvNormRelu(nn.Module):
             self.use_bias,
             self.kernel_init,
             self.dtype,
+            self.groups,
+            self.padding,
             name="conv",
         )
         # A batch's own mean takes the bias out again: its gradient is zero but for rounding, and
         # Adam would make full steps of the rounding.
         x = conv(x, bias_learns=not train)
-        x = BatchNorm(axis_name=self.bn_axis, dtype=self.dtype, name="norm")(x, train)
-        return nn.relu(x) if self.relu else x
+        norm = BatchNorm(
+            axis_name=self.bn_axis,
+            dtype=self.dtype,
+            unbiased=self.unbiased,
+            scale_init=self.scale_init,
+            name="norm",
+        )
+        x = norm(x, train)
+        return self.activation(x) if self.activation else x
 
 
 class SqueezeExcite(nn.Module):
@@ -221,6 +262,24 @@ def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
     return jnp.stack(phases, axis + 1).reshape(shape)
 
 
+def upsample_nearest(x: jax.Array, factor: int) -> jax.Array:
+    """Repeats every pixel: [B, H, W, C] -> [B, factor * H, factor * W, C]."""
+    return jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
+
+
+def downsample(x: jax.Array, factor: int) -> jax.Array:
+    """Bilinear reduction by an even whole factor, half-pixel centres, no antialias.
+
+    What `resize` gives, without its matrices: the mean of the four pixels in the middle of each
+    block of `factor` x `factor`. [B, H, W, C] -> [B, H / factor, W / factor, C].
+    """
+    if factor % 2 or x.shape[1] % factor or x.shape[2] % factor:
+        raise UserError(f"{x.shape[1]} x {x.shape[2]} cannot be reduced by {factor}")
+    first = factor // 2 - 1
+    middle = [x[:, first + i :: factor, first + j :: factor] for i in (0, 1) for j in (0, 1)]
+    return 0.25 * sum(middle[1:], start=middle[0])
+
+
 def max_pool(
     x: jax.Array, window: int, stride: int, padding: int = 0, ceil_mode: bool = False
 ) -> jax.Array:
@@ -241,6 +300,23 @@ def max_pool(
     return nn.max_pool(x, window_shape=(window, window), strides=(stride, stride), padding="VALID")
 
 
-def average_pool(x: jax.Array, window: int) -> jax.Array:
-    """Means of the whole `window` x `window` blocks of [B, H, W, C]; the remainder is dropped."""
-    return nn.avg_pool(x, window_shape=(window, window), strides=(window, window), padding="VALID")
+def average_pool(
+    x: jax.Array,
+    window: int,
+    stride: int | None = None,
+    padding: int = 0,
+    count_padding: bool = True,
+) -> jax.Array:
+    """Means of windows of [B, H, W, C], in steps of `stride` (default: `window`).
+
+    A last window that would not fit is dropped. Padded zeros count in the means of PyTorch, and
+    not in those of Paddle (`count_padding` False).
+    """
+    steps = stride or window
+    return nn.avg_pool(
+        x,
+        window_shape=(window, window),
+        strides=(steps, steps),
+        padding=[(padding, padding)] * 2,
+        count_include_pad=count_padding,
+    )

@@ -31,6 +31,8 @@ from jaxmatte.engine.state import TrainState
 from jaxmatte.engine.writer import METRICS, PICTURES, Progress, Writer
 from jaxmatte.errors import UserError
 
+STATISTICS = ("batch", "running")
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -40,6 +42,7 @@ class Plan:
     evaluate: int
     save: int
     log: int
+    teacher: int  # how often the frozen copy is taken anew; 0: there is none
 
     @classmethod
     def of(cls, config: ConfigDict, epoch: int) -> "Plan":
@@ -56,7 +59,10 @@ class Plan:
                 ("log", "log", config.log),
             )
         }
-        return cls(total, **every)
+        teacher = 0
+        if config.train.teacher:
+            teacher = max(to_steps(config.train.teacher, "train.teacher", total=total), 1)
+        return cls(total, **every, teacher=teacher)
 
 
 class Run:
@@ -89,6 +95,8 @@ class Run:
                 objective=objective,
                 optimizer=self.optimizer,
                 ema=config.optimizer.ema,
+                statistics=config.train.statistics,
+                teacher_every=self.plan.teacher,
             )
         )
         self.pending: Pending | None = None
@@ -109,8 +117,10 @@ class Run:
 
     def start(self, checkpoints: Checkpoints) -> TrainState:
         """The state to go on from: the newest checkpoint's, or a new one."""
-        averaged = self.config.optimizer.ema > 0
-        create = functools.partial(state.create, self.model, self.optimizer, averaged=averaged)
+        averaged, taught = self.config.optimizer.ema > 0, self.plan.teacher > 0
+        create = functools.partial(
+            state.create, self.model, self.optimizer, averaged=averaged, taught=taught
+        )
         key = jax.random.key(self.config.seed)
         newest = checkpoints.latest()
         if newest is None:
@@ -130,7 +140,8 @@ class Run:
         """A new state with the weights that `config.init` names in place of drawn ones."""
         drawn = {"params": fresh.params, "batch_stats": fresh.batch_stats}
         merged = self.parallel.place(weights.merge(drawn, self.given))
-        return state.from_variables(merged, self.optimizer, fresh.key, fresh.ema is not None)
+        averaged, taught = fresh.ema is not None, fresh.teacher is not None
+        return state.from_variables(merged, self.optimizer, fresh.key, averaged, taught)
 
     def loop(
         self, now: TrainState, checkpoints: Checkpoints, writer: Writer, stop: StopSignal
@@ -308,6 +319,16 @@ def _given_variables(
 
 
 def _require_sense(config: ConfigDict) -> None:
+    if config.train.statistics not in STATISTICS:
+        raise UserError(
+            f"train.statistics={config.train.statistics!r}; there are: {', '.join(STATISTICS)}"
+        )
+    if config.train.teacher and not config.init.weights:
+        raise UserError(
+            "train.teacher compares a network with an earlier self, which must have learned "
+            "something: give init.weights, such as the working directory of an earlier run with "
+            "init.layout=jaxmatte"
+        )
     axis = config.model.get("bn_axis")
     if axis is not None and (config.parallel.mode != "pmap" or axis != AXIS):
         raise UserError(

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from jaxmatte import inference, papers
 from jaxmatte.errors import UserError
+from jaxmatte.inference import gfm as rules
 from jaxmatte.papers.contract import abstract_variables
 from jaxmatte.weights.convert import convert
 from tests.parity import fill
@@ -88,7 +89,7 @@ def emulated(network, rosta, hybrid):
 @pytest.mark.parametrize("hybrid", [False, True])
 def test_gfm_rules_are_the_emulated_ones(rosta, hybrid):
     network = StandIn([HALF, THIRD], 3 if rosta == "TT" else 2)
-    parts = inference.gfm_parts(network, jnp.asarray(IMAGE), rosta=rosta, hybrid=hybrid)
+    parts = rules.gfm_parts(network, jnp.asarray(IMAGE), rosta=rosta, hybrid=hybrid)
     expected = emulated(network, rosta, hybrid)
     for name, array in zip(("alpha", "glance", "focus"), expected, strict=True):
         np.testing.assert_allclose(parts[name][0], array, atol=3e-6, err_msg=name)
@@ -115,11 +116,11 @@ def test_hybrid_plateaus_are_whole(error, monkeypatch):
 
     On a device whose products round downwards too.
     """
-    resize = inference.resize
-    monkeypatch.setattr(inference, "resize", lambda *given: resize(*given) * (1 + error))
+    resize = rules.resize
+    monkeypatch.setattr(rules, "resize", lambda *given: resize(*given) * (1 + error))
     network = StandIn([HALF, THIRD], 3)
     network.table[THIRD]["glance"] = np.broadcast_to(np.float32([0, 0, 1]), (1, *THIRD, 3))
-    alpha = inference.gfm_hybrid(network, jnp.asarray(IMAGE), rosta="TT")
+    alpha = rules.gfm_hybrid(network, jnp.asarray(IMAGE), rosta="TT")
     np.testing.assert_array_equal(alpha, np.ones_like(alpha))
 
 
@@ -132,7 +133,7 @@ def test_working_sizes_are_capped():
         return {"alpha": one, "focus": one, "glance": jnp.concatenate([one, one], -1)}
 
     def rule(image):
-        return inference.gfm_hybrid(network, image, rosta="FT")
+        return rules.gfm_hybrid(network, image, rosta="FT")
 
     large = jax.ShapeDtypeStruct((1, 200, 4900, 3), jnp.float32)
     assert jax.eval_shape(rule, large).shape == (1, 200, 4900, 1)
@@ -161,13 +162,13 @@ def test_mistakes_are_named():
         inference.get("gfm_hybird")
     network = StandIn([HALF, THIRD], 3)
     with pytest.raises(UserError, match="did you mean 'TT'"):
-        inference.gfm_resize(network, jnp.asarray(IMAGE), rosta="T")
+        rules.gfm_resize(network, jnp.asarray(IMAGE), rosta="T")
     with pytest.raises(UserError, match="did you mean 'rim'"):
-        inference.gfm_resize(network, jnp.asarray(IMAGE), rosta="RIM", choice="rm")
+        rules.gfm_resize(network, jnp.asarray(IMAGE), rosta="RIM", choice="rm")
     with pytest.raises(UserError, match="sides of 96 pixels or more"):
-        inference.gfm_hybrid(network, jnp.asarray(IMAGE[:, :95]), rosta="TT")
+        rules.gfm_hybrid(network, jnp.asarray(IMAGE[:, :95]), rosta="TT")
     with pytest.raises(UserError, match="sides of 64 pixels or more"):
-        inference.gfm_resize(network, jnp.asarray(IMAGE[:, :, :63]), rosta="TT")
+        rules.gfm_resize(network, jnp.asarray(IMAGE[:, :, :63]), rosta="TT")
     assert set(inference.RULES) >= inference.SAME_SIZE
 
 
@@ -199,7 +200,7 @@ def test_gfm_maps_are_the_references(rosta):
     """Both rules on a 300x420 picture: every map at full size, within float32 rounding."""
     picture, maps, about = reference()
     for rule, hybrid in (("RESIZE", False), ("HYBRID", True)):
-        parts = inference.gfm_parts(predictor(rosta), picture, rosta=rosta, hybrid=hybrid)
+        parts = rules.gfm_parts(predictor(rosta), picture, rosta=rosta, hybrid=hybrid)
         alpha = np.array(parts["alpha"][0, ..., 0])
         if rosta == "TT" and hybrid:
             check_rounded(maps["TT_HYBRID_rounded"], parts, alpha)
@@ -234,7 +235,7 @@ def check_rounded(rounded, parts, alpha):
 @pytest.mark.parametrize("choice", ["rim", "tt", "ft", "bt"])
 def test_rim_mattes_are_the_references(choice):
     picture, maps, about = reference()
-    alpha = inference.gfm_resize(predictor("RIM"), picture, rosta="RIM", choice=choice)
+    alpha = rules.gfm_resize(predictor("RIM"), picture, rosta="RIM", choice=choice)
     expected = np.clip(maps[f"RIM_RESIZE_{choice}"], 0, 1)
     stride = about["stride"]
     np.testing.assert_allclose(alpha[0, ::stride, ::stride, 0], expected, atol=1e-5)

@@ -31,9 +31,9 @@ class BasicBlock(nn.Module):
             bn_axis=self.bn_axis,
         )
         y = conv(self.features, 3, self.stride, name="layer1")(x, train)
-        y = conv(self.features, 3, relu=False, name="layer2")(y, train)
+        y = conv(self.features, 3, activation=None, name="layer2")(y, train)
         if self.stride != 1 or x.shape[-1] != self.features:
-            x = conv(self.features, 1, self.stride, relu=False, name="shortcut")(x, train)
+            x = conv(self.features, 1, self.stride, activation=None, name="shortcut")(x, train)
         return nn.relu(x + y)
 
 
@@ -59,9 +59,9 @@ class Bottleneck(nn.Module):
         outputs = 4 * self.features
         y = conv(self.features, 1, name="layer1")(x, train)
         y = conv(self.features, 3, self.stride, name="layer2")(y, train)
-        y = conv(outputs, 1, relu=False, name="layer3")(y, train)
+        y = conv(outputs, 1, activation=None, name="layer3")(y, train)
         if self.stride != 1 or x.shape[-1] != outputs:
-            x = conv(outputs, 1, self.stride, relu=False, name="shortcut")(x, train)
+            x = conv(outputs, 1, self.stride, activation=None, name="shortcut")(x, train)
         return nn.relu(x + y)
 
 
@@ -153,6 +153,7 @@ class FullResolutionResNet34(nn.Module):
 
 
 ResNet34 = partial(ResNet, BasicBlock, (3, 4, 6, 3))
+ResNet50 = partial(ResNet, Bottleneck, (3, 4, 6, 3))
 ResNet101 = partial(ResNet, Bottleneck, (3, 4, 23, 3))
 
 # Rewrites one of our modules' paths to torchvision's.

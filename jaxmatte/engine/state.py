@@ -24,6 +24,7 @@ class TrainState:
         batch_stats: Running statistics of the BatchNorms.
         opt_state: The optimizer's.
         ema: Averaged parameters, or None.
+        teacher: The frozen copy of the variables that the objective compares with, or None.
         key: Random key of the run; a step folds its number in.
     """
 
@@ -34,6 +35,7 @@ class TrainState:
     opt_state: optax.OptState
     ema: Any
     key: jax.Array
+    teacher: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -50,11 +52,16 @@ def initial_variables(model: nn.Module, key: jax.Array) -> dict[str, Any]:
 
 
 def create(
-    model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, averaged: bool
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    averaged: bool,
+    taught: bool = False,
 ) -> TrainState:
     """The state before the first step; pure, for `jax.jit` and `jax.eval_shape`."""
     init_key, run_key = jax.random.split(key)
-    return from_variables(initial_variables(model, init_key), optimizer, run_key, averaged)
+    variables = initial_variables(model, init_key)
+    return from_variables(variables, optimizer, run_key, averaged, taught)
 
 
 def from_variables(
@@ -62,6 +69,7 @@ def from_variables(
     optimizer: optax.GradientTransformation,
     key: jax.Array,
     averaged: bool,
+    taught: bool = False,
 ) -> TrainState:
     """The state before the first step, from given variables."""
     params = variables["params"]
@@ -71,9 +79,10 @@ def from_variables(
         params=params,
         batch_stats=variables["batch_stats"],
         opt_state=optimizer.init(params),
-        # A copy: a state whose leaves share memory cannot be donated.
+        # Copies: a state whose leaves share memory cannot be donated.
         ema=jax.tree.map(jnp.copy, params) if averaged else None,
         key=key,
+        teacher=jax.tree.map(jnp.copy, dict(variables)) if taught else None,
     )
 
 

@@ -48,6 +48,8 @@ def train_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     ema: float = 0.0,
+    statistics: str = "batch",
+    teacher_every: int = 0,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update.
@@ -59,6 +61,8 @@ def train_step(
         objective: Gives `{term: (total, weight)}`; the loss is the sum of total / weight.
         optimizer: Turns gradients into updates.
         ema: Decay of the averaged parameters, where the state has them.
+        statistics: What BatchNorms normalise by: the "batch", or the "running" ones, which stay.
+        teacher_every: Steps after which the frozen copy is taken anew, where the state has one.
         axis_name: The axis that the replicas share, or None where the program is global.
 
     Returns:
@@ -67,7 +71,12 @@ def train_step(
     """
     replicas = jax.lax.axis_size(axis_name) if axis_name else 1
     batch = decode(batch)
+    inputs = tuple(batch[name] for name in model.inputs)
     given = {**batch, "replicas": replicas}
+    teacher = state.teacher
+    if teacher is not None:
+        teacher = _taken_anew(state, teacher_every)
+        given["teacher"] = model.apply(teacher, *inputs, train=False)
     key = jax.random.fold_in(state.key, state.step)
     if axis_name:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
@@ -75,8 +84,8 @@ def train_step(
     def loss_of(params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
         outputs, updates = model.apply(
             {"params": params, "batch_stats": state.batch_stats},
-            *(batch[name] for name in model.inputs),
-            train=True,
+            *inputs,
+            train=statistics == "batch",
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
@@ -100,12 +109,20 @@ def train_step(
         batch_stats=batch_stats,
         opt_state=opt_state,
         ema=averaged,
+        teacher=teacher,
     )
     skipped = jnp.sum(batch.get("skipped", jnp.zeros((), jnp.int32)))
     if axis_name:
         skipped = jax.lax.psum(skipped, axis_name)
     norm = optax.tree.norm(gradient)
     return after, {"loss": loss, **terms, "gradient_norm": norm, "skipped": skipped}
+
+
+def _taken_anew(state: TrainState, every: int) -> Any:
+    """The frozen copy that this step compares with: the student of every so-manieth step."""
+    now = {"params": state.params, "batch_stats": state.batch_stats}
+    due = state.step % every == 0
+    return jax.tree.map(lambda new, kept: jnp.where(due, new, kept), now, state.teacher)
 
 
 def _divide(terms: Terms, axis_name: str | None) -> dict[str, jax.Array]:

@@ -31,6 +31,7 @@ class Batch(TypedDict, total=False):
     index: jax.Array  # [B] position in the data set
     size: jax.Array  # [B, 2] true height and width
     skipped: jax.Array  # [B] broken rows that this example stands in for
+    teacher: dict[str, Any]  # outputs of the frozen copy, where `train.teacher` asks for one
     replicas: int  # over how many programs the batch is spread; the step sets it
 
 
@@ -108,14 +109,15 @@ def abstract_variables(model: nn.Module) -> dict[tuple[str, ...], jax.ShapeDtype
     return flatten_dict(jax.eval_shape(init, key, *inputs))
 
 
-# Our leaf -> PyTorch's.
-_TORCH_LEAVES = {
+# Our leaf -> PyTorch's, and Paddle's.
+TORCH_LEAVES = {
     "kernel": "weight",
     "scale": "weight",
     "bias": "bias",
     "mean": "running_mean",
     "var": "running_var",
 }
+PADDLE_LEAVES = TORCH_LEAVES | {"mean": "_mean", "var": "_variance"}
 
 
 def renamed(module: str, rules: Iterable[tuple[str, str]]) -> str | None:
@@ -126,13 +128,18 @@ def renamed(module: str, rules: Iterable[tuple[str, str]]) -> str | None:
     return None
 
 
-def torch_entries(model: nn.Module, rename: Callable[[str], str | None]) -> dict[str, Entry]:
-    """The entries of a PyTorch state dict, given PyTorch's name of each of our modules.
+def torch_entries(
+    model: nn.Module,
+    rename: Callable[[str], str | None],
+    leaves: Mapping[str, str] = TORCH_LEAVES,
+) -> dict[str, Entry]:
+    """The entries of a foreign state dict, given the foreign name of each of our modules.
 
     Args:
       model: the paper's model.
       rename: our module's path, joined by "/", to the module's name in the state dict;
         None leaves a module out.
+      leaves: our leaf to the foreign one.
     """
     entries = {}
     for path, shape in abstract_variables(model).items():
@@ -141,5 +148,5 @@ def torch_entries(model: nn.Module, rename: Callable[[str], str | None]) -> dict
             continue
         kernel = {4: "conv", 2: "dense"}
         transform = kernel[len(shape.shape)] if path[-1] == "kernel" else "same"
-        entries[f"{module}.{_TORCH_LEAVES[path[-1]]}"] = Entry(path, transform)
+        entries[f"{module}.{leaves[path[-1]]}"] = Entry(path, transform)
     return entries

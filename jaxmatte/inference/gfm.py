@@ -1,27 +1,17 @@
-"""Test-time rules: how a paper turns its network into a matte of a whole picture.
+"""GFM's test-time rules: one pass at half size, or two that glance coarsely and focus finely."""
 
-`rule(predict, image, **options) -> alpha [B, H, W, 1]` in 0..1, at the picture's own size.
-`predict(image [B, h, w, 3]) -> outputs` is the network, ready to call; its outputs are the dict
-of the paper's `Model`. Shapes are static, so a rule compiles once a picture size.
-"""
-
-import difflib
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxmatte.errors import UserError
+from jaxmatte.inference.rules import MULTIPLE, Predict, Rule, require
 from jaxmatte.layers import resize
-
-Predict = Callable[[jax.Array], dict[str, Any]]
-Rule = Callable[..., jax.Array]
 
 ROSTAS = ("TT", "FT", "BT", "RIM")
 CHOICES = ("rim", "tt", "ft", "bt")
 
-_MULTIPLE = 32  # the networks halve five times
 _LARGEST = 1600  # no side is given to GFM's network larger than this
 _TRANSITION = 128 / 255  # the byte of a trimap's transition
 
@@ -31,35 +21,15 @@ _TRANSITION = 128 / 255  # the byte of a trimap's transition
 _PLATEAU = 1e-6
 
 
-def direct(predict: Predict, image: jax.Array, *, multiple: int = _MULTIPLE) -> jax.Array:
-    """One pass at the picture's own size.
-
-    The picture is padded at the bottom and the right to a multiple of `multiple`, by repeating
-    its edge, and the matte cropped back.
-
-    Args:
-      predict: the network.
-      image: `[B, H, W, 3]`.
-      multiple: what the network's sides must be a multiple of.
-
-    Returns:
-      Alpha `[B, H, W, 1]`.
-    """
-    height, width = image.shape[1:3]
-    below, beside = -height % multiple, -width % multiple
-    padded = jnp.pad(image, ((0, 0), (0, below), (0, beside), (0, 0)), mode="edge")
-    return predict(padded)["alpha"][:, :height, :width]
-
-
 def _working_size(image: jax.Array, divisor: int) -> tuple[int, int]:
     """GFM's size at ratio 1/divisor: whole multiples of 32, at most 1600 a side."""
     height, width = image.shape[1:3]
-    if min(height, width) < divisor * _MULTIPLE:
+    if min(height, width) < divisor * MULTIPLE:
         raise UserError(
             f"inference: a picture of {height}x{width} leaves nothing at ratio 1/{divisor}; this "
-            f"rule needs sides of {divisor * _MULTIPLE} pixels or more: enlarge it or use 'direct'"
+            f"rule needs sides of {divisor * MULTIPLE} pixels or more: enlarge it or use 'direct'"
         )
-    sides = (min(side // divisor // _MULTIPLE * _MULTIPLE, _LARGEST) for side in (height, width))
+    sides = (min(side // divisor // MULTIPLE * MULTIPLE, _LARGEST) for side in (height, width))
     return next(sides), next(sides)
 
 
@@ -106,8 +76,8 @@ def gfm_parts(
     Returns:
       `alpha` in 0..1; `glance` and `focus` beside it but for RIM.
     """
-    _require("rosta", rosta, ROSTAS)
-    _require("choice", choice, CHOICES)
+    require("rosta", rosta, ROSTAS)
+    require("choice", choice, CHOICES)
     height, width = image.shape[1:3]
 
     def enlarge(part: jax.Array) -> jax.Array:
@@ -136,22 +106,4 @@ def gfm_hybrid(predict: Predict, image: jax.Array, *, rosta: str, choice: str = 
     return gfm_parts(predict, image, rosta=rosta, hybrid=True, choice=choice)["alpha"]
 
 
-RULES: dict[str, Rule] = {"direct": direct, "gfm_resize": gfm_resize, "gfm_hybrid": gfm_hybrid}
-
-# Rules that resize by the picture's size: a batch must not pad smaller pictures to a larger one's.
-SAME_SIZE = frozenset({"gfm_resize", "gfm_hybrid"})
-
-
-def _require(what: str, name: str, options: tuple[str, ...] | dict[str, Rule]) -> None:
-    if name not in options:
-        near = difflib.get_close_matches(name, options, n=1, cutoff=0)
-        raise UserError(
-            f"inference: no {what} {name!r}; did you mean {near[0]!r}? "
-            f"There are {', '.join(options)}"
-        )
-
-
-def get(name: str) -> Rule:
-    """The rule of that name."""
-    _require("rule", name, RULES)
-    return RULES[name]
+RULES: dict[str, Rule] = {"gfm_resize": gfm_resize, "gfm_hybrid": gfm_hybrid}
