@@ -133,9 +133,11 @@ def _evaluation() -> ml_collections.ConfigDict:
             "tfds": "",
             # What is measured: mattes, or classes (mIoU; of labels on file, or made of alphas).
             "kind": "mattes",
+            "names": (),  # kind=classes: what tables call the classes
             # Where trimaps come from if not from file, for papers that take one: the working
-            # directory of a trained segmenter (`configs/bisenetv2.py:task=trimap`); "": none.
-            "segmenter": "",
+            # directory of a trained segmenter (configs/bisenetv2.py:task=trimap), and by how many
+            # pixels the unknown is widened, so that the matting network has room.
+            "segmenter": {"workdir": "", "widen": 0},
             "rule": "direct",
             "options": {},  # of the rule; it also sees the fields of the model
             # How it is measured (jaxmatte/metrics/protocols.py): a name, or several with commas

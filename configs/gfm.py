@@ -57,6 +57,8 @@ Departs from the released code, with the field that brings the released behaviou
 - The best checkpoint is kept too, not only the last.
 """
 
+import itertools
+
 import ml_collections
 
 from configs import common, routes
@@ -64,6 +66,10 @@ from configs import common, routes
 ENCODERS = ("r34", "r34_2b", "d121", "r101")
 ROSTAS = ("TT", "FT", "BT", "RIM")
 TRACKS = ("studio", "ori", "comp_coco", "rssn")
+VARIANTS = tuple(  # what can be asked for
+    f"track={track},encoder={encoder},rosta={rosta}"
+    for track, encoder, rosta in itertools.product(TRACKS, ENCODERS, ROSTAS)
+)
 
 
 def get_config(arguments: str = "") -> ml_collections.ConfigDict:

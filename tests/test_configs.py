@@ -1,7 +1,7 @@
 """Every configuration loads, locks, survives JSON, builds its model, and says what it records."""
 
 import importlib
-import itertools
+import inspect
 import json
 import pathlib
 
@@ -10,15 +10,14 @@ import ml_collections
 import pytest
 
 from configs import common, gfm
-from jaxmatte import papers
+from jaxmatte import inference, papers
+from jaxmatte.data import routes
 from jaxmatte.engine import optimizer, state
 
 FILES = [p.stem for p in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")]
 PAPERS = sorted(name for name in FILES if name not in ("__init__", "common", "routes"))
-VARIANTS = [
-    f"track={track},encoder={encoder},rosta={rosta}"
-    for track, encoder, rosta in itertools.product(gfm.TRACKS, gfm.ENCODERS, gfm.ROSTAS)
-]
+MODULES = {name: importlib.import_module(f"configs.{name}") for name in PAPERS}
+VARIANTS = [(name, arguments) for name in PAPERS for arguments in ("", *MODULES[name].VARIANTS)]
 
 
 def test_there_is_one_for_every_paper():
@@ -27,21 +26,47 @@ def test_there_is_one_for_every_paper():
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_docstring_is_the_record_of_a_paper(name):
-    text = importlib.import_module(f"configs.{name}").__doc__
+    text = MODULES[name].__doc__
     for part in ("arXiv", "python -m jaxmatte.main --config=configs/", "Expected", "Departs"):
         assert part in text, part
 
 
-@pytest.mark.parametrize("arguments", ["", *VARIANTS])
-def test_loads_locks_round_trips_and_builds(arguments):
-    config = gfm.get_config(arguments).lock()
+@pytest.mark.parametrize(("name", "arguments"), VARIANTS)
+def test_loads_locks_round_trips_and_builds(name, arguments):
+    config = MODULES[name].get_config(arguments).lock()
     with pytest.raises(AttributeError):
         config.optimizer.lrr = 1
     again = ml_collections.ConfigDict(json.loads(config.to_json()))
     assert json.loads(again.to_json()) == json.loads(config.to_json())
-    model = papers.build(config.paper, **config.model)
-    assert model.rosta == config.objective.rosta
-    assert config.data.labels.bands == (model.rosta != "TT")
+    assert config.paper == name
+    assert config.name.startswith(name)
+    papers.build(config.paper, **config.model)
+    # What the objective, the route and the rule are given is known to them.
+    objective = papers.module(name).objective
+    inspect.signature(objective).bind_partial({}, {}, **config.objective)
+    routes.find(config.data.route)
+    inference.get(config.evaluation.rule)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_variants_name_every_choice(name):
+    module = MODULES[name]
+    text = " ".join(module.VARIANTS)
+    assert all(f"track={track}" in text for track in module.TRACKS)
+    assert "track=studio" in text
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_what_there_is_not_is_named(name):
+    with pytest.raises(ValueError, match=r"track='nowhere' is not known; .*studio"):
+        MODULES[name].get_config("track=nowhere")
+
+
+@pytest.mark.parametrize("rosta", gfm.ROSTAS)
+def test_gfm_makes_the_labels_that_its_rosta_needs(rosta):
+    config = gfm.get_config(f"rosta={rosta}")
+    assert config.model.rosta == config.objective.rosta == rosta
+    assert config.data.labels.bands == (rosta != "TT")
 
 
 def test_the_mode_of_the_objective_follows_the_model():

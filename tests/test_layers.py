@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmatte import layers
+from jaxmatte.errors import UserError
 
 
 def uniform(*shape, seed=0):
@@ -41,6 +42,40 @@ def test_convolution_pads_as_pytorch(size, stride, dilation):
     np.testing.assert_allclose(ours, expected + np.asarray(params["bias"]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 2), (1, 2), (2, 1)])
+@pytest.mark.parametrize("shape", [(8, 10), (7, 9)])
+def test_same_padding_puts_the_odd_zero_last(size, stride, shape):
+    x = uniform(1, *shape, 2)
+    conv = layers.Conv(3, size, stride, use_bias=False, padding="same")
+    variables = conv.init(jax.random.key(0), x)
+    edges = []
+    for length in shape:
+        total = max((-(-length // stride) - 1) * stride + size - length, 0)
+        edges.append((total // 2, total - total // 2))
+    padded = np.pad(x, ((0, 0), *edges, (0, 0)))
+    plain = layers.Conv(3, size, stride, use_bias=False, padding="valid")
+    ours = conv.apply(variables, x)
+    assert ours.shape[1:3] == tuple(-(-length // stride) for length in shape)
+    np.testing.assert_allclose(ours, plain.apply(variables, padded), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [2, 6])
+def test_groups_are_convolutions_of_their_own(groups):
+    x = uniform(2, 6, 7, 6)
+    conv = layers.Conv(12, 3, groups=groups)
+    variables = conv.init(jax.random.key(0), x)
+    kernel, bias = (np.asarray(variables["params"][name]) for name in ("kernel", "bias"))
+    assert kernel.shape == (3, 3, 6 // groups, 12)
+    bound = (9 * 6 / groups) ** -0.5  # of the inputs that an output sees
+    assert 0.8 * bound < np.abs(kernel).max() <= bound
+    parts = [
+        direct_convolution(part, block, 1, 1)
+        for part, block in zip(np.split(x, groups, 3), np.split(kernel, groups, 3), strict=True)
+    ]
+    expected = np.concatenate(parts, axis=-1) + bias
+    np.testing.assert_allclose(conv.apply(variables, x), expected, rtol=0, atol=1e-5)
+
+
 def test_convolution_starts_as_pytorch():
     params = layers.Conv(64, 3).init(jax.random.key(0), uniform(1, 4, 4, 32))["params"]
     bound = (3 * 3 * 32) ** -0.5
@@ -69,6 +104,25 @@ def test_batch_norm_normalises_by_biased_and_remembers_unbiased_variance():
     stats = updated["batch_stats"]
     np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-6)
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * var * 24 / 23, rtol=1e-6)
+
+
+def test_batch_norm_of_paddle_remembers_the_biased_variance():
+    x = uniform(2, 3, 4, 5)
+    norm = layers.BatchNorm(unbiased=False)
+    variables = norm.init(jax.random.key(0), x, train=True)
+    _, updated = norm.apply(variables, x, train=True, mutable="batch_stats")
+    expected = 0.9 + 0.1 * x.astype(np.float64).var((0, 1, 2))
+    np.testing.assert_allclose(updated["batch_stats"]["var"], expected, rtol=1e-6)
+
+
+def test_batch_norm_refuses_to_train_on_a_single_value():
+    norm = layers.ConvNormRelu(2, 1, name="gap")
+    one = uniform(1, 1, 1, 3)
+    variables = norm.init(jax.random.key(0), one, train=True)
+    norm.apply(variables, one, train=False)
+    with pytest.raises(UserError, match="a batch of one picture cannot train norm"):
+        norm.apply(variables, one, train=True, mutable="batch_stats")
+    norm.apply(variables, uniform(2, 1, 1, 3), train=True, mutable="batch_stats")
 
 
 def test_batch_norm_in_use_reads_the_running_statistics():
@@ -183,3 +237,32 @@ def test_squeeze_excite_scales_channels():
 def test_scaled_rounds_to_eights():
     assert [layers.scaled(64, w) for w in (1.0, 0.5, 0.2, 0.01)] == [64, 32, 16, 8]
     assert layers.scaled(3, 1.0) == 3
+
+
+@pytest.mark.parametrize("factor", [2, 4, 16])
+def test_downsampling_equals_the_resize_matrices(factor):
+    x = jnp.asarray(uniform(2, 2 * factor, 3 * factor, 2))
+    expected = layers.resize(x, (2, 3))
+    np.testing.assert_allclose(layers.downsample(x, factor), expected, rtol=0, atol=1e-6)
+    with pytest.raises(UserError, match="cannot be reduced"):
+        layers.downsample(x[:, 1:], factor)
+
+
+def test_nearest_upsampling_repeats():
+    x = jnp.arange(6.0).reshape(1, 2, 3, 1)
+    expected = np.kron(np.asarray(x)[0, :, :, 0], np.ones((4, 4)))
+    np.testing.assert_array_equal(layers.upsample_nearest(x, 4)[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize("count_padding", [True, False])
+def test_average_pooling_with_padding(count_padding):
+    x = uniform(1, 7, 6, 2)
+    ours = layers.average_pool(jnp.asarray(x), 3, 2, 1, count_padding)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    inside = np.pad(np.ones((7, 6)), 1)
+    assert ours.shape == (1, 4, 3, 2)
+    for i, j in np.ndindex(4, 3):
+        window = np.s_[2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
+        number = 9 if count_padding else inside[window].sum()
+        expected = padded[0][window].sum((0, 1)) / number
+        np.testing.assert_allclose(ours[0, i, j], expected, rtol=0, atol=1e-6)

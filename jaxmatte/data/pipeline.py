@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from jaxmatte import memory
 from jaxmatte.data import opening, routes
 from jaxmatte.data.pool import Pool
+from jaxmatte.data.routes import bisenetv2
 from jaxmatte.data.sources import Source
 from jaxmatte.errors import BrokenData, UserError
 
@@ -201,9 +202,15 @@ def _checked(shares: grain.DatasetIterator, shared: bool) -> Batches:
 class EvaluationData:
     """What a run is measured on: every row once, in batches of pictures of one shape."""
 
-    def __init__(self, source: Source, name: str):
-        """Keeps the source; `name` is what tables and files call the set."""
-        self.source, self.name = source, name
+    def __init__(self, source: Source, name: str, classes: ConfigDict | None = None):
+        """Keeps the source.
+
+        Args:
+            source: The rows.
+            name: What tables and files call the set.
+            classes: The group `data`, where a row's truth is its class map and not its alpha.
+        """
+        self.source, self.name, self._classes = source, name, classes
 
     def __len__(self) -> int:
         return len(self.source)
@@ -251,15 +258,20 @@ class EvaluationData:
     def _row(self, index: int, height: int, width: int) -> Example:
         if index < 0:
             blank = {"image": np.zeros((height, width, 3), np.uint8)}
-            blank |= {name: np.zeros((height, width, 1), np.uint8) for name in self._planes}
+            names = ("label",) if self._classes else self._planes
+            blank |= {name: np.zeros((height, width, 1), np.uint8) for name in names}
             size = (height, width)
         else:
             row = self.source[index]
             size = row.size
             edges = ((0, height - size[0]), (0, width - size[1]), (0, 0))
             blank = {"image": np.pad(row["image"], edges, mode="edge")}
-            for name in self._planes:
-                blank[name] = np.pad(row[name][..., None], edges, mode="edge")
+            if self._classes:
+                label = bisenetv2.class_map(row, self._classes)[..., None]
+                blank["label"] = np.pad(label, edges, constant_values=bisenetv2.IGNORED)
+            else:
+                for name in self._planes:
+                    blank[name] = np.pad(row[name][..., None], edges, mode="edge")
         return blank | {
             "mask": np.bool_(index >= 0),
             "index": np.int32(index),
@@ -291,3 +303,16 @@ def open_evaluation(config: ConfigDict, data: ConfigDict, seed: int) -> Evaluati
         seed: Of the built-in scenes.
     """
     return EvaluationData(*opening.evaluation(config, data, seed))
+
+
+def open_classes(config: ConfigDict, data: ConfigDict, seed: int) -> EvaluationData:
+    """The same set with class maps: those on file, or made of alphas as in training.
+
+    Args:
+        config: The group `evaluation`.
+        data: The group `data`, which says how many classes there are, and how they are made.
+        seed: Of the built-in scenes.
+    """
+    if "classes" not in data:
+        raise UserError("evaluation.kind=classes needs data.classes, of the route bisenetv2")
+    return EvaluationData(*opening.evaluation(config, data, seed), classes=data)

@@ -33,6 +33,11 @@ class Position:
     fingerprint: str
 
 
+def higher_is_better(metric: str) -> bool:
+    """Whether a metric grows with quality, as overlaps do; errors fall."""
+    return metric.startswith(("miou", "iou"))
+
+
 class Checkpoints:
     """The checkpoints of one working directory: the newest few and the best."""
 
@@ -48,15 +53,16 @@ class Checkpoints:
         self._best = config.best
         self._parallel = parallel
         self._set_aside_husks()
+        higher = higher_is_better(config.best)
         best = policy.BestN(
             get_metric_fn=lambda metrics: metrics[self._best],
-            reverse=True,  # lower is better
+            reverse=not higher,
             n=1,
             keep_checkpoints_without_metrics=False,
         )
         options = ocp.CheckpointManagerOptions(
             best_fn=lambda metrics: metrics[self._best],
-            best_mode="min",
+            best_mode="max" if higher else "min",
             preservation_policy=policy.AnyPreservationPolicy([policy.LatestN(config.keep), best]),
             enable_async_checkpointing=config.asynchronous,
         )

@@ -11,6 +11,7 @@ GAP, HEADER = 4, 22  # pixels between tiles, and of a line of text
 SQUARE = 10  # side of a square of the checkerboard
 _FONT, _SIZE, _INK = cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40)
 _PAPER = 232  # the white of an error ends somewhere
+_WRONG = np.array((200, 30, 30), np.uint8)  # a pixel of another class
 _MARGIN = 4  # of text, at both sides
 _LEAST = 60  # pixels of a column: its title has room
 _WIDEST = 1.8  # times its height, of a tile: what is wider is shown less high
@@ -48,6 +49,36 @@ def grid(
         return tiles, captions[at] if captions else ""
 
     return table(map(row, range(len(mattes))), height=height)
+
+
+def classes(
+    image: np.ndarray, found: np.ndarray, true: np.ndarray, count: int
+) -> dict[str, np.ndarray | None]:
+    """Tiles of a segmentation: image, classes over it, truth over it, and what is mistaken.
+
+    Args:
+        image: [H,W,3] uint8.
+        found: Class numbers [H,W].
+        true: The true ones; what is none of the `count` classes is grey.
+        count: How many classes there are.
+    """
+    wrong = (found != true) & (true < count)
+    return {
+        "image": image,
+        "classes": _painted(image, found, count),
+        "truth": _painted(image, true, count),
+        "mistakes": np.where(wrong[..., None], _WRONG, _WRONG.dtype.type(_PAPER)),
+    }
+
+
+def _painted(image: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """A picture in the colours of its classes, which are spread over the circle of hues."""
+    hues = np.arange(count) * 180 // max(count, 1)
+    colours = np.stack([hues, np.full(count, 200), np.full(count, 230)], axis=-1).astype(np.uint8)
+    palette = np.full((256, 3), 128, np.uint8)
+    palette[:count] = cv2.cvtColor(colours[None], cv2.COLOR_HSV2RGB)[0]
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    return (0.35 * grey + 0.65 * palette[labels.astype(np.uint8)]).astype(np.uint8)
 
 
 def table(

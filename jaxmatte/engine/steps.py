@@ -139,9 +139,12 @@ def _divide(terms: Terms, axis_name: str | None) -> dict[str, jax.Array]:
 
 
 def predict_step(state: TrainState, batch: Batch, *, model: nn.Module, rule: Rule) -> jax.Array:
-    """Mattes [B,H,W,1] in 0..1, by a test-time rule."""
+    """Mattes [B,H,W,1] in 0..1, or what else a test-time rule makes.
+
+    A `predicted_trimap` goes to the network in place of the set's, by which is only measured.
+    """
     batch = decode(batch)
-    rest = tuple(batch[name] for name in model.inputs[1:])
+    rest = tuple(batch.get(f"predicted_{name}", batch.get(name)) for name in model.inputs[1:])
 
     def predict(image: jax.Array) -> dict[str, jax.Array]:
         outputs: Any = model.apply(state.variables, image, *rest, train=False)

@@ -1,6 +1,7 @@
 """What a run leaves for people: JSON lines, event files, pictures, and words on the terminal."""
 
 import json
+import math
 import os
 import pathlib
 import sys
@@ -60,7 +61,9 @@ class Writer:
         if not self._active:
             return
         named = {f"{prefix}/{name}": float(value) for name, value in values.items()}
-        self._lines.write(json.dumps({"step": step, **named}) + "\n")
+        # JSON has no word for what is no number, such as the IoU of a class that occurs nowhere.
+        line = {name: value if math.isfinite(value) else None for name, value in named.items()}
+        self._lines.write(json.dumps({"step": step, **line}) + "\n")
         if self._events is not None:
             for name, value in named.items():
                 self._events.add_scalar(name, value, step)

@@ -1,255 +1,23 @@
-"""Checkpoints on sets: every picture scored once, whatever the number of devices and processes."""
+"""Checkpoints on sets: the verb behind --mode=eval, and what training measures by."""
 
-import concurrent.futures
-import dataclasses
-import functools
-import inspect
-import math
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
-import jax
-import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from jaxmatte import inference, papers, terminal
-from jaxmatte.data import pipeline
-from jaxmatte.engine import pictures, steps, workdir
-from jaxmatte.engine.checkpoint import FOLDER, Checkpoints
-from jaxmatte.engine.parallel import Parallel, StopSignal, initialize, is_main
-from jaxmatte.engine.state import TrainState, frozen, initial_variables
+from jaxmatte.engine import pictures
+from jaxmatte.engine.parallel import Parallel, initialize, is_main
+from jaxmatte.engine.state import frozen
 from jaxmatte.engine.writer import write_atomically
-from jaxmatte.errors import UserError
-from jaxmatte.evaluate import report, settings
-from jaxmatte.evaluate.columns import Column, columns
-from jaxmatte.metrics import connectivity, matting, pair
+from jaxmatte.evaluate import classes, mattes, report, settings
+from jaxmatte.evaluate.loading import load
 
 TABLES = "evaluations"
+EVALUATORS: dict[str, Any] = {"mattes": mattes.Evaluator, "classes": classes.Evaluator}
 
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What one evaluation found.
-
-    Attributes:
-        set_name: The set.
-        columns: The metrics under their protocols.
-        rows: A dict a picture, in the set's order: index, name, and a number a column.
-        constant: The MAD over all pixels of the best constant matte.
-        picture: Rows of image, matte, truth, error and cut-out, [H,W,3] uint8.
-    """
-
-    set_name: str
-    columns: list[Column]
-    rows: list[dict[str, Any]]
-    constant: float
-    picture: np.ndarray
-
-    @property
-    def means(self) -> dict[str, float]:
-        """Each column's mean, by its name."""
-        return {column.name: column.mean(self.rows) for column in self.columns}
-
-    @property
-    def labelled(self) -> dict[str, float]:
-        """Each column's mean, by its label."""
-        return {column.label: column.mean(self.rows) for column in self.columns}
-
-    def line(self) -> str:
-        """The means in one line."""
-        told = ", ".join(f"{label} {value:.4f}" for label, value in self.labelled.items())
-        return (
-            f"{self.set_name}: {told} ({len(self.rows)} pictures; the best constant matte has MAD "
-            f"{self.constant:.4f})"
-        )
-
-    def summary(self) -> dict[str, Any]:
-        """The means as a record."""
-        return {
-            "set": self.set_name,
-            "pictures": len(self.rows),
-            **{
-                label: mean if math.isfinite(mean) else None
-                for label, mean in self.labelled.items()
-            },
-            "best constant matte, MAD": self.constant,
-        }
-
-    def table(self) -> str:
-        """The rows as CSV."""
-        labels = {column.name: column.label for column in self.columns}
-        return report.as_csv(self.rows, {"index": "index", "name": "name"} | labels)
-
-    def page(self) -> str:
-        """The means as a table to be pasted."""
-        over = {column.label: column.over(self.rows) for column in self.columns}
-        return f"{self.set_name}\n\n{report.markdown(self.labelled, over)}"
-
-
-class Evaluator:
-    """Measures states of one model on one set; compiles once a shape."""
-
-    def __init__(
-        self,
-        config: ConfigDict,
-        group: ConfigDict,
-        model: nn.Module,
-        parallel: Parallel,
-        name: str = "",
-    ):
-        """Opens the set.
-
-        Args:
-            config: The whole configuration.
-            group: `evaluation`, as it is for this set.
-            model: Whose states are measured.
-            parallel: Where they are.
-            name: Of `evaluation.sets`.
-        """
-        self._settings, self._parallel, self._name = group, parallel, name
-        self.data = pipeline.open_evaluation(group, config.data, config.seed)
-        self._trimaps = self.data.source.has_trimaps
-        if "trimap" in model.inputs and not self._trimaps:
-            raise UserError(f"{config.paper} takes a trimap: name the folder in evaluation.trimaps")
-        self.columns = columns(group.protocol, group.metrics, self._trimaps)
-        rule = _rule(group, config.model)
-        self._same_size = group.rule in inference.SAME_SIZE
-        # As many pictures a device, whatever the number of devices: then each device runs the same
-        # program, and no digit of a matte depends on how many there are.
-        self._batch = group.batch * parallel.devices
-        here = ("conn",) if group.connectivity == "host" else ()
-        self._host = [column for column in self.columns if column.metric in here]
-        self._device = [column for column in self.columns if column.metric not in here]
-        scores = {column.name: (column.metric, column.protocol) for column in self._device}
-        step = functools.partial(
-            steps.eval_step, model=model, rule=rule, scores=scores, mattes=bool(self._host)
-        )
-        self._score = parallel.compile_rows(step)
-        self._show = parallel.compile_eval(functools.partial(_show, model=model, rule=rule))
-        self._constant: float | None = None
-
-    def run(self, state: TrainState, stop: StopSignal | None = None) -> Evaluation | None:
-        """Scores the whole set; None where a signal asked to stop before the end."""
-        arguments = (self._batch, self._parallel.process, self._parallel.processes)
-        total = self.data.count(self._batch, same_size=self._same_size)
-        batches = self.data.batches(*arguments, same_size=self._same_size)
-        histogram = np.zeros(256)
-        numbers: list[np.ndarray] = []
-        shown: list[dict[str, np.ndarray]] = []
-        bar = tqdm(batches, "evaluate", total, leave=False, disable=None if is_main() else True)
-        with _HostScores(self._host) as host:
-            for batch in bar:
-                if stop is not None and stop.asked:
-                    return None
-                batch = self._with_bands(batch)
-                placed = self._parallel.put(batch)
-                scores = self._parallel.own(self._score(state, placed))
-                host.add(scores.pop("matte", None), batch)
-                numbers.append(_table(batch["index"], scores, self._device))
-                if len(shown) * self._batch < self._settings.pictures:
-                    shown.append(self._parallel.to_host(self._show(state, placed)))
-                if self._constant is None:
-                    histogram += _histogram(batch)
-            own = np.concatenate([np.concatenate(numbers), host.table()], axis=1)
-        if self._constant is None:
-            pooled = self._parallel.sum_over_processes(histogram)
-            self._constant = matting.constant_baseline(pooled)[1]
-        rows = self._rows(self._parallel.gather(own))
-        return Evaluation(
-            set_name=f"{self._name} ({self.data.name})" if self._name else self.data.name,
-            columns=self.columns,
-            rows=rows,
-            constant=self._constant,
-            picture=self._picture(shown, {row["index"]: row for row in rows}),
-        )
-
-    def _with_bands(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The batch with the trimaps that a protocol makes of the true mattes."""
-        if self._trimaps or not any(column.protocol.band for column in self.columns):
-            return batch
-        bands = np.zeros_like(batch["alpha"])
-        for at, (height, width) in enumerate(batch["size"]):
-            truth = batch["alpha"][at, :height, :width, 0]
-            bands[at, :height, :width, 0] = pair.band(np.ascontiguousarray(truth))
-        return {**batch, "band": bands}
-
-    def _rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
-        rows = []
-        for index, *values in numbers[numbers[:, 0] >= 0]:
-            row: dict[str, Any] = {"index": int(index), "name": self.data.source.name(int(index))}
-            found = zip([*self._device, *self._host], map(float, values), strict=True)
-            by_name = {column.name: value for column, value in found}
-            rows.append(row | {column.name: by_name[column.name] for column in self.columns})
-        return sorted(rows, key=lambda row: row["index"])
-
-    def _picture(
-        self, shown: list[dict[str, np.ndarray]], rows: dict[int, dict[str, Any]]
-    ) -> np.ndarray:
-        images, mattes, truths, captions = [], [], [], []
-        column = next((c for c in self.columns if c.metric == "mad"), self.columns[0])
-        for batch in shown:
-            for at in np.flatnonzero(batch["mask"]):
-                height, width = batch["size"][at]
-                images.append(batch["image"][at, :height, :width])
-                mattes.append(np.nan_to_num(batch["matte"][at, :height, :width, 0]))
-                truths.append(batch["alpha"][at, :height, :width, 0] / 255)
-                row = rows[int(batch["index"][at])]
-                captions.append(f"{row['name']}   {column.label} {row[column.name]:.4f}")
-        most = self._settings.pictures
-        return pictures.grid(images[:most], mattes[:most], truths[:most], captions[:most])
-
-
-class _HostScores:
-    """Scores mattes in threads, a few batches behind the device."""
-
-    def __init__(self, columns: list[Column]):
-        self._columns = columns
-        self._pool = concurrent.futures.ThreadPoolExecutor(terminal.cores())
-        self._waiting: list[list[concurrent.futures.Future]] = []
-        self._done: list[list[float]] = []
-
-    def __enter__(self) -> "_HostScores":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def add(self, mattes: np.ndarray | None, batch: dict[str, np.ndarray]) -> None:
-        """Begins to score a batch; waits where too many mattes are in memory."""
-        jobs = [self._pool.submit(self._one, mattes, batch, at) for at in range(len(batch["mask"]))]
-        self._waiting.append(jobs)
-        if len(self._waiting) > 2:
-            self._collect()
-
-    def table(self) -> np.ndarray:
-        """A row for each row of the batches so far, a column a score."""
-        while self._waiting:
-            self._collect()
-        return np.array(self._done, np.float64).reshape(len(self._done), len(self._columns))
-
-    def _collect(self) -> None:
-        self._done += [job.result() for job in self._waiting.pop(0)]
-
-    def _one(self, mattes: np.ndarray | None, batch: dict[str, np.ndarray], at: int) -> list[float]:
-        if mattes is None or not batch["mask"][at]:
-            return [0.0] * len(self._columns)
-        height, width = batch["size"][at]
-
-        def plane(values: np.ndarray) -> np.ndarray:
-            return np.ascontiguousarray(values[at, :height, :width, 0])
-
-        prediction, truth = plane(mattes), plane(batch["alpha"])
-        if not pair.in_range(prediction):  # of a network that diverged; as the device has it
-            return [math.nan] * len(self._columns)
-        found = []
-        for column in self._columns:
-            trimap = steps.trimap(batch, column.protocol)
-            given = None if trimap is None else plane(trimap)
-            found.append(connectivity.conn(prediction, truth, given, column.protocol))
-        return found
+Evaluation = mattes.Evaluation | classes.Evaluation
+Evaluator = mattes.Evaluator | classes.Evaluator
 
 
 def evaluators(config: ConfigDict, model: nn.Module, parallel: Parallel) -> dict[str, Evaluator]:
@@ -261,36 +29,10 @@ def evaluators(config: ConfigDict, model: nn.Module, parallel: Parallel) -> dict
         parallel: Where they are.
     """
     found = settings.of_sets(config.evaluation)
-    return {name: Evaluator(config, group, model, parallel, name) for name, group in found.items()}
-
-
-def _rule(settings: ConfigDict, model: ConfigDict) -> Callable[..., jax.Array]:
-    """The test-time rule with what it knows of the options and of the model's fields."""
-    rule = inference.get(settings.rule)
-    known = {**model.to_dict(), **settings.options.to_dict()}
-    named = inspect.signature(rule).parameters
-    return functools.partial(rule, **{name: v for name, v in known.items() if name in named})
-
-
-def _table(index: np.ndarray, scores: dict[str, np.ndarray], columns: list[Column]) -> np.ndarray:
-    """The rows' numbers in the set, then their scores; float64 [B, 1 + columns]."""
-    return np.stack([index, *(scores[column.name] for column in columns)], axis=1, dtype=np.float64)
-
-
-def _show(
-    state: TrainState, batch: steps.Batch, *, model: nn.Module, rule: Callable
-) -> dict[str, jax.Array]:
-    kept = {name: batch[name] for name in ("image", "alpha", "mask", "index", "size")}
-    return kept | {"matte": steps.predict_step(state, batch, model=model, rule=rule)}
-
-
-def _histogram(batch: dict[str, np.ndarray]) -> np.ndarray:
-    """How often each byte occurs in the batch's alphas, true pixels of true rows."""
-    counts = np.zeros(256)
-    for at in np.flatnonzero(batch["mask"]):
-        height, width = batch["size"][at]
-        counts += np.bincount(batch["alpha"][at, :height, :width].ravel(), minlength=256)
-    return counts
+    return {
+        name: EVALUATORS[group.kind](config, group, model, parallel, name)
+        for name, group in found.items()
+    }
 
 
 def write(evaluation: Evaluation, folder: pathlib.Path, name: str) -> None:
@@ -298,34 +40,6 @@ def write(evaluation: Evaluation, folder: pathlib.Path, name: str) -> None:
     write_atomically(folder / f"{name}.json", report.as_json(evaluation.summary()))
     write_atomically(folder / f"{name}.md", evaluation.page())
     write_atomically(folder / f"{name}.csv", evaluation.table())
-
-
-def load(
-    config: ConfigDict, path: pathlib.Path, which: str = "best"
-) -> tuple[nn.Module, dict[str, Any], int]:
-    """Reads a trained network from a working directory.
-
-    Args:
-        config: The configuration of the run.
-        path: The working directory.
-        which: "best" or "last".
-
-    Returns:
-        The model, its variables (the averaged ones where there are any) and their step.
-    """
-    if which not in ("best", "last"):
-        raise UserError(f"evaluation.checkpoint={which!r}; there are: best, last")
-    workdir.require_same(path, config)
-    if not (path / FOLDER).is_dir():
-        raise UserError(f"{path} has no {which} checkpoint; train first: --mode=train")
-    parallel = Parallel("jit")
-    model = papers.build(config.paper, **config.model)
-    with Checkpoints(path, config.checkpoint, parallel) as checkpoints:
-        step = checkpoints.best() if which == "best" else checkpoints.latest()
-        if step is None:
-            raise UserError(f"{path} has no {which} checkpoint; train first: --mode=train")
-        shapes = jax.eval_shape(functools.partial(initial_variables, model), jax.random.key(0))
-        return model, checkpoints.restore_variables(step, parallel.abstract(shapes)), step
 
 
 def evaluate(config: ConfigDict, path: pathlib.Path) -> dict[str, Evaluation]:

@@ -1,13 +1,22 @@
-"""What the group `evaluation` of a configuration says of each set, checked before anything runs."""
+"""What the group `evaluation` of a configuration says of each set; what all evaluators share."""
 
 import difflib
+import functools
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
+from jaxmatte import inference
+from jaxmatte.engine.parallel import is_main
 from jaxmatte.errors import UserError
 
+Item = TypeVar("Item")
+
+KINDS = ("mattes", "classes")
 _OF_ALL_SETS = ("every", "sets", "checkpoint")  # what cannot differ from set to set
 _AT_LEAST_ONE = ("batch", "pictures")
 
@@ -55,6 +64,21 @@ def _checked(settings: ConfigDict, where: str) -> ConfigDict:
     for field in _AT_LEAST_ONE:
         if settings[field] < 1:
             raise UserError(f"{where}.{field}={settings[field]}: at least 1 is needed")
+    if settings.kind not in KINDS:
+        raise UserError(f"{where}.kind={settings.kind!r}; there are: {', '.join(KINDS)}")
     if settings.connectivity not in ("host", "device"):
         raise UserError(f"{where}.connectivity={settings.connectivity!r}; there are: host, device")
     return settings
+
+
+def rule(settings: ConfigDict, model: ConfigDict) -> inference.Rule:
+    """The test-time rule with what it knows of the options and of the model's fields."""
+    chosen = inference.get(settings.rule)
+    known = {**model.to_dict(), **settings.options.to_dict()}
+    named = inspect.signature(chosen).parameters
+    return functools.partial(chosen, **{name: v for name, v in known.items() if name in named})
+
+
+def progress(batches: Iterable[Item], total: int) -> Iterator[Item]:
+    """The batches with a bar, on the screen of the process that writes."""
+    return iter(tqdm(batches, "evaluate", total, leave=False, disable=None if is_main() else True))

@@ -136,3 +136,23 @@ def _filter(values: jax.Array, taps: np.ndarray, axis: int) -> jax.Array:
         total = total + piece
     # Without this the second pass would compute the first one anew for each of its taps.
     return jax.lax.optimization_barrier(total)
+
+
+def confusion(
+    prediction: jax.Array, truth: jax.Array, classes: int, ignore: int = 255
+) -> jax.Array:
+    """How often each class was taken for which, by picture: int32 `[B, true, predicted]`.
+
+    The host's `segmentation.confusion`, in whole numbers too; it checks the numbers, which a
+    program on the device cannot: what is no class of the truth does not count here.
+
+    Args:
+      prediction: class numbers `[B, H, W]`, each one of the classes.
+      truth: the true ones.
+      classes: how many there are.
+      ignore: where the truth is this number nothing counts.
+    """
+    counted = (truth != ignore) & (truth >= 0) & (truth < classes)
+    pairs = jnp.where(counted, truth * classes + prediction, classes**2)
+    counts = jax.vmap(lambda row: jnp.bincount(row.ravel(), length=classes**2 + 1))(pairs)
+    return counts[:, :-1].reshape(-1, classes, classes).astype(jnp.int32)

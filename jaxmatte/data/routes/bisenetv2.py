@@ -120,13 +120,25 @@ def _label(
         )
     if "alpha" not in row:
         raise UserError(f"{row.name} has neither a label nor an alpha; route bisenetv2 needs one")
-    if options.classes == 2:
-        return (planes["alpha"] > 127).astype(np.uint8)
-    if options.classes == 3:
-        return (planes["trimap"] // 127).astype(np.uint8)  # 0, 128, 255
-    raise UserError(
-        f"data.classes={options.classes}: an alpha makes 2 or 3; for more, a row needs a label"
-    )
+    return _of_matte(planes["alpha"], planes["trimap"], options.classes)
+
+
+def _of_matte(alpha: np.ndarray, trimap: np.ndarray, classes: int) -> np.ndarray:
+    if classes == 2:
+        return (alpha > 127).astype(np.uint8)
+    if classes == 3:
+        return (trimap // 127).astype(np.uint8)  # 0, 128, 255
+    raise UserError(f"data.classes={classes}: an alpha makes 2 or 3; for more, a row needs a label")
+
+
+def class_map(row: Row, options: ConfigDict) -> np.ndarray:
+    """The classes of a whole row [H,W] uint8, from file or from its alpha, to compare with."""
+    if "label" in row:
+        return checked(row["label"], row.name, options)
+    alpha, kind = row["alpha"], options.trimap.name
+    rng = np.random.default_rng(row.index)  # a maker that draws draws the same each time
+    kernels = trimaps.draw(kind, alpha.shape, rng, options.trimap.get(kind))
+    return _of_matte(alpha, kernels.trimap(alpha), options.classes)
 
 
 def checked(label: np.ndarray, name: str, options: ConfigDict) -> np.ndarray:
