@@ -161,7 +161,7 @@ def test_what_readme_says_of_python_is_python():
             compile(block, "README.md", "exec")
 
 
-@pytest.mark.parametrize("house", ["data", "metrics"])
+@pytest.mark.parametrize("house", ["data", "metrics", "evaluate"])
 def test_the_plan_has_every_room_and_its_arrows(house):
     plan = re.search(rf"Rooms of `{house}/`.*?```\n(.*?)```", DESIGN, re.S)[1]
     levels = {
