@@ -253,18 +253,27 @@ class SqueezeExcite(nn.Module):
         return nn.Dense(features, use_bias=False, dtype=self.dtype, kernel_init=init, name=name)
 
 
-def _apply_matrices(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
-    """[B, H, W, C] by [H', H] and [W', W] -> [B, H', W', C]."""
-    highest = lax.Precision.HIGHEST
-    x = jnp.einsum("Vw,bhwc->bhVc", columns.astype(x.dtype), x, precision=highest)
-    return jnp.einsum("Uh,bhwc->bUwc", rows.astype(x.dtype), x, precision=highest)
-
-
 def resize(x: jax.Array, shape: tuple[int, int], method: str = "bilinear") -> jax.Array:
     """Resizes [B, H, W, C] to `shape` = (height, width); the methods of `resampling.matrix`."""
-    rows = resampling.matrix(x.shape[1], shape[0], method)
-    columns = resampling.matrix(x.shape[2], shape[1], method)
-    return _apply_matrices(x, rows, columns)
+    return _resize_axis(_resize_axis(x, 2, shape[1], method), 1, shape[0], method)
+
+
+_LARGE = 1 << 18  # numbers in a matrix that costs more than it spares
+
+
+def _resize_axis(x: jax.Array, axis: int, target: int, method: str) -> jax.Array:
+    """Resizes one axis by a matrix, or by looking up neighbours where that would be a large one."""
+    source = x.shape[axis]
+    pairs = resampling.neighbours(source, target, method) if source * target > _LARGE else None
+    if pairs is None:
+        matrix = resampling.matrix(source, target, method).astype(x.dtype)
+        equation = "Uh,bhwc->bUwc" if axis == 1 else "Vw,bhwc->bhVc"
+        return jnp.einsum(equation, matrix, x, precision=lax.Precision.HIGHEST)
+    left, right, fraction = pairs
+    shape = (-1, 1, 1) if axis == 1 else (-1, 1)
+    share = jnp.asarray(fraction.reshape(shape), x.dtype)
+    before, after = (jnp.take(x, index, axis=axis) for index in (left, right))
+    return (1 - share) * before + share * after
 
 
 def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:

@@ -13,14 +13,22 @@ import numpy as np
 from jaxmatte.errors import UserError
 
 
-def _interpolation(coordinates: np.ndarray, size: int, border: str) -> np.ndarray:
-    """Linear interpolation of `size` samples at `coordinates` [out] -> [out, size]."""
+def _between(
+    coordinates: np.ndarray, size: int, border: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The samples on both sides of `coordinates` [out], and the share of the second one."""
     left = np.floor(coordinates).astype(int)
     fraction = coordinates - left
+    return _inside(left, size, border), _inside(left + 1, size, border), fraction
+
+
+def _interpolation(coordinates: np.ndarray, size: int, border: str) -> np.ndarray:
+    """Linear interpolation of `size` samples at `coordinates` [out] -> [out, size]."""
+    left, right, fraction = _between(coordinates, size, border)
     matrix = np.zeros((len(coordinates), size))
     rows = np.arange(len(coordinates))
-    np.add.at(matrix, (rows, _inside(left, size, border)), 1.0 - fraction)
-    np.add.at(matrix, (rows, _inside(left + 1, size, border)), fraction)
+    np.add.at(matrix, (rows, left), 1.0 - fraction)
+    np.add.at(matrix, (rows, right), fraction)
     return matrix
 
 
@@ -38,15 +46,19 @@ def _half_pixel(source: int, target: int) -> np.ndarray:
     return (np.arange(target) + 0.5) * (source / target) - 0.5
 
 
+def _aligned(source: int, target: int) -> np.ndarray:
+    """The first and last samples of both grids coincide -> [target]."""
+    return np.arange(target) * ((source - 1) / (target - 1) if target > 1 else 0.0)
+
+
 def _bilinear(source: int, target: int) -> np.ndarray:
     """Half-pixel centres, clamped edge: torch align_corners=False, cv2 INTER_LINEAR on floats."""
     return _interpolation(_half_pixel(source, target), source, "clamp")
 
 
 def _align_corners(source: int, target: int) -> np.ndarray:
-    """The first and last samples of both grids coincide: torch align_corners=True."""
-    step = (source - 1) / (target - 1) if target > 1 else 0.0
-    return _interpolation(np.arange(target) * step, source, "clamp")
+    """Corners upon corners, clamped edge: torch align_corners=True."""
+    return _interpolation(_aligned(source, target), source, "clamp")
 
 
 def _nearest(source: int, target: int) -> np.ndarray:
@@ -97,7 +109,23 @@ _METHODS: dict[str, Callable[[int, int], np.ndarray]] = {
 }
 
 
-@lru_cache(maxsize=256)
+# Methods that look at two samples each, and where: large ones need no matrix.
+_COORDINATES = {"bilinear": _half_pixel, "align_corners": _aligned}
+
+
+def neighbours(
+    source: int, target: int, method: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """The two samples of `source` that each of `target` lies between, and the second one's share.
+
+    None for the methods that look at other numbers of samples.
+    """
+    if method not in _COORDINATES:
+        return None
+    return _between(_COORDINATES[method](source, target), source, "clamp")
+
+
+@lru_cache(maxsize=32)  # of at most some ten megabytes each
 def _matrix64(source: int, target: int, method: str) -> np.ndarray:
     if method not in _METHODS:
         raise UserError(f"resize method {method!r} is not one of {', '.join(_METHODS)}")

@@ -310,3 +310,12 @@ def test_average_pooling_with_padding(count_padding):
         number = 9 if count_padding else inside[window].sum()
         expected = padded[0][window].sum((0, 1)) / number
         np.testing.assert_allclose(ours[0, i, j], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "align_corners"])
+def test_large_resizes_need_no_matrix(method, monkeypatch):
+    x = jnp.asarray(uniform(1, 40, 30, 2))
+    by_matrix = layers.resize(x, (25, 71), method)
+    monkeypatch.setattr(layers, "_LARGE", 0)
+    monkeypatch.setattr(layers.resampling, "matrix", None)  # it is not asked for
+    np.testing.assert_allclose(layers.resize(x, (25, 71), method), by_matrix, rtol=0, atol=1e-6)
