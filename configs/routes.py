@@ -284,3 +284,20 @@ def bisenetv2() -> ml_collections.ConfigDict:
             "trimap": _trimaps("fixed"),  # of the example, after scaling
         }
     )
+
+
+def unlabelled() -> ml_collections.ConfigDict:
+    """Pictures without alphas, for training without labels: a square of each, mirrored or not.
+
+    With `source="folder"` only `images` is named; pictures of the folders below it count too, such
+    as the frames of several clips.
+    """
+    return ml_collections.ConfigDict(
+        {
+            "route": "unlabelled",
+            "size": 512,  # side of the training picture
+            # Range of the share of a picture's shorter side that is the square's side.
+            "scale": (0.7, 1.0),
+            "flip": 0.5,  # probability
+        }
+    )

@@ -12,6 +12,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import pytest
 from absl import flags
 
 _CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
@@ -25,3 +26,13 @@ atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 # grain's workers read absl flags, which nothing parses under pytest.
 flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _hasty_compiler(request):
+    """Networks take far longer to compile than to run once: their programs are left as they are.
+
+    Everything else, real processes among it, is optimised as users' programs are.
+    """
+    hasty = request.path.parent.name in ("papers", "encoders")
+    jax.config.update("jax_disable_most_optimizations", hasty)

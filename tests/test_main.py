@@ -9,19 +9,26 @@ import pytest
 from ml_collections import config_flags
 
 from configs import gfm
-from jaxmatte import main
+from jaxmatte import evaluate, main
 from jaxmatte.engine import workdir
 from jaxmatte.errors import UserError
 from jaxmatte.train import train
 from tests import tiny
 from tests.data import folders
 
+CONFIGS = ", ".join(
+    f"configs/{path.name}"
+    for path in sorted((tiny.ROOT / "configs").glob("*.py"))
+    if path.stem not in ("__init__", "common", "routes")
+)
+
 
 def config_of(arguments="", **changes):
     """The tiny configuration in this process, which has eight devices."""
     config = gfm.get_config(arguments)
     fields = {name.replace(".", "__"): value for name, value in tiny.OVERRIDES.items()}
-    fields |= {"train__batch": 8, "data__crop__sizes": (48, 64)} | changes
+    fields |= {"train__batch": 8, "data__crop__sizes": (48, 64)}
+    fields |= {"optimizer__step_at": ("5 steps",)} | changes
     for name, value in fields.items():
         *groups, field = name.split("__")
         functools.reduce(getattr, groups, config)[field] = value
@@ -40,11 +47,8 @@ def refused(config, path):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ([], "give --config=FILE; there are: configs/gfm.py"),
-        (
-            ["--config=configs/nope.py"],
-            "no config file 'configs/nope.py'; there are: configs/gfm.py",
-        ),
+        ([], f"give --config=FILE; there are: {CONFIGS}"),
+        (["--config=configs/nope.py"], f"no config file 'configs/nope.py'; there are: {CONFIGS}"),
         (["--config=configs/gfm.py:track=rsn"], "did you mean rssn?"),
         (["--config=configs/gfm.py:encodr=r34"], "did you mean encoder?"),
         (["--config=configs/gfm.py:rosta"], "needs a value"),
@@ -166,19 +170,25 @@ def test_a_directory_of_another_run_names_the_fields(tmp_path):
 
 
 def test_evaluating_what_was_never_trained(tmp_path):
-    done = tiny.run([*tiny.arguments(tmp_path / "run"), "--mode=eval"])
-    assert done.returncode == 2
-    assert "no best checkpoint; train first" in done.stderr
+    with pytest.raises(UserError, match="run has no best checkpoint; train first: --mode=train"):
+        evaluate.evaluate(config_of(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_picture_that_does_not_decode_stops_the_run_and_loses_nothing(tmp_path):
-    root = folders.whole(tmp_path / "data")
+    root = folders.backgrounds(folders.am2k(tmp_path / "data"))
+    folders.am2k(root, 3, 64, 64, split="validation")
+    # Folders beside the scenes of the other tests: their programs are compiled already.
     flags = tiny.arguments(
         tmp_path / "run",
-        "configs/gfm.py:track=ori",
+        data__source="folder",
         data__root=root,
-        evaluation__rule="direct",
+        data__images="AM-2k/train/original",
+        data__alphas="AM-2k/train/mask",
+        data__backgrounds="BG-20k/train",
         data__threads=0,
+        evaluation__images="AM-2k/validation/original",
+        evaluation__alphas="AM-2k/validation/mask",
     )
     broken = root / "AM-2k/train/original/m_00000001.jpg"
     content = broken.read_bytes()

@@ -152,7 +152,11 @@ main.run()
 
 
 @pytest.mark.parametrize(
-    ("every", "program", "left"), [(3, KILLED_LATER, 3), (2, KILLED_WRITING, 2)], ids=["3+3", "2+4"]
+    ("every", "program", "left"),
+    [
+        pytest.param(3, KILLED_LATER, 3, id="3+3", marks=pytest.mark.slow),
+        pytest.param(2, KILLED_WRITING, 2, id="2+4"),
+    ],
 )
 def test_killed_and_started_again_equals_never_killed(whole, tmp_path, every, program, left):
     flags = tiny.arguments(tmp_path, checkpoint__every=f"{every} steps")

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -16,6 +17,11 @@ OVERRIDES = {
     "data.size": 64,
     "train.batch": 4,
     "train.total": "6 steps",
+    # A rate that still changes after step 4, whatever the total: a run that is stopped and one of
+    # 4000 steps are the same program.
+    "optimizer.schedule": "step",
+    "optimizer.step_at": "('5 steps',)",
+    "optimizer.warmup": "4 steps",
     "evaluation.every": "3 steps",
     "evaluation.batch": 4,
     "evaluation.pictures": 2,
@@ -65,6 +71,10 @@ def start(
 
 def run(flags: list[str], devices: int = 1, **extra) -> subprocess.CompletedProcess:
     """Runs the command to its end."""
-    process = start(flags, devices, **extra)
-    out, err = process.communicate(timeout=400)
+    process = start(flags, devices, start_new_session=True, **extra)
+    try:
+        out, err = process.communicate(timeout=400)
+    except BaseException:  # it and what it started would go on
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

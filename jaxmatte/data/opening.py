@@ -11,6 +11,7 @@ from jaxmatte.errors import BrokenData, UserError
 
 COMPOSITIONS = ("none", "blend", "rssn")
 KINDS = ("studio", "folder", "set", "store", "tfds")
+UNLABELLED = "unlabelled"  # the route whose rows need an image and nothing else
 
 _LOOKS = 16  # rows looked at to learn which fields rows have, where the first ones are broken
 
@@ -52,7 +53,8 @@ def evaluation(config: ConfigDict, data: ConfigDict, seed: int) -> tuple[Source,
         name = f"studio {config.split}"
         return _studio(data, config.split, data.studio[config.split], seed), name
     source = _foregrounds(config, data.source, pathlib.Path(data.root), "evaluation")
-    _require_fields(source, ("image", "alpha"), "evaluation")
+    truth = "label" if config.kind == "classes" and "label" in _fields(source) else "alpha"
+    _require_fields(source, ("image", truth), "evaluation")
     names = {
         "folder": config.images,
         "store": config.store,
@@ -70,7 +72,7 @@ def _require_one_of(value: str, known: tuple[str, ...], field: str) -> None:
 def _foregrounds(
     config: ConfigDict, kind: str, root: pathlib.Path, group: str, skip_broken: bool = False
 ) -> Source:
-    """The rows with alphas that a group of the configuration names."""
+    """The rows that a group of the configuration names; with alphas, if its route needs them."""
     if kind == "store":
         return store.Store(_below(root, config.store, f"{group}.store"))
     if kind == "set":
@@ -81,6 +83,9 @@ def _foregrounds(
 
         _require_name(config.tfds, f"{group}.tfds", "name a prepared builder")
         return TfdsSource(config.tfds, _directory(root, config.tfds), config.split)
+    if config.get("route") == UNLABELLED and not config.cutouts:
+        images = _below(root, config.images, f"{group}.images")
+        return sources.PictureFolder(images, f"{group}.images", "image", recursive=True)
     if config.get("cutouts"):
         cutouts = _below(root, config.cutouts, f"{group}.cutouts")
         return sources.CutoutFolder(cutouts, skip_broken)
@@ -106,13 +111,16 @@ def _backgrounds(path: pathlib.Path) -> Source:
 def _composes(config: ConfigDict) -> bool:
     """Whether the route composes any example: some may be told not to."""
     if "compose" not in config:
-        return True
+        return config.route != UNLABELLED
     _require_one_of(config.compose.route, COMPOSITIONS, "data.compose.route")
     return config.compose.route != "none"
 
 
 def _require_trainable(config: ConfigDict, source: Source) -> None:
     """Compares what the rows have with what examples are made of."""
+    if config.route == UNLABELLED:
+        _require_fields(source, ("image",), "data")
+        return
     fields = _fields(source)
     if config.route == "bisenetv2" and "label" in fields and "alpha" not in fields:
         _require_fields(source, ("image",), "data")

@@ -140,7 +140,7 @@ def _is_cut_off(content: bytes) -> bool:
     return content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
-def list_pictures(folder: pathlib.Path, field: str) -> manifest.Manifest:
+def list_pictures(folder: pathlib.Path, field: str, recursive: bool = False) -> manifest.Manifest:
     """The folder's pictures by name, or what is wrong with the folder."""
     if not folder.is_dir():
         above = next((parent for parent in folder.parents if parent.is_dir()), folder.parent)
@@ -148,7 +148,7 @@ def list_pictures(folder: pathlib.Path, field: str) -> manifest.Manifest:
         raise UserError(
             f"no folder {folder} (config.data.root and config.{field}); {above} holds: {there}"
         )
-    found = manifest.scan(folder, EXTENSIONS)
+    found = manifest.scan(folder, EXTENSIONS, recursive)
     if not len(found):
         raise UserError(f"{folder} (config.{field}) holds no pictures ({', '.join(EXTENSIONS)})")
     return found
@@ -220,15 +220,26 @@ class _Folder:
 
 
 class PictureFolder(_Folder):
-    """A folder of colour pictures, as backgrounds."""
+    """A folder of colour pictures and nothing else, as backgrounds or as unlabelled images."""
 
-    def __init__(self, folder: pathlib.Path, field: str):
-        super().__init__(list_pictures(folder, field))
+    def __init__(
+        self, folder: pathlib.Path, field: str, plane: str = "background", recursive: bool = False
+    ):
+        """Lists the folder.
+
+        Args:
+            folder: The folder.
+            field: What names it in the configuration, for messages.
+            plane: What the pictures are in their rows.
+            recursive: Whether pictures in the folders below count too.
+        """
+        super().__init__(list_pictures(folder, field, recursive))
+        self._plane = plane
 
     def __getitem__(self, index: int) -> Row:
         path = self.files[index]
-        planes = {"background": File(path, read_colour)}
-        return Row(index, path.name, read_size(path), planes)
+        planes = {self._plane: File(path, read_colour)}
+        return Row(index, self.name(index), read_size(path), planes)
 
 
 class PairFolder(_Folder):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -30,18 +31,52 @@ def schedule(config: ConfigDict, total: int, to_steps: Callable[[str, str], int]
         main = optax.cosine_decay_schedule(rate, rest, config.final)
     elif config.schedule == "linear":
         main = optax.linear_schedule(rate, rate * config.final, rest)
+    elif config.schedule == "polynomial":
+        main = _polynomial(rate, rest, config.power, config.final)
     elif config.schedule == "step":
         falls = [to_steps(text, "optimizer.step_at") - warmup for text in config.step_at]
         main = optax.piecewise_constant_schedule(rate, dict.fromkeys(falls, config.step_factor))
     else:
         raise UserError(
-            f"optimizer.schedule={config.schedule!r}; there are: constant, cosine, linear, step"
+            f"optimizer.schedule={config.schedule!r}; there are: "
+            "constant, cosine, linear, polynomial, step"
         )
-    if not warmup:
-        return main
-    # The first update has a rate above 0: it is update 1 of `warmup`, not update 0.
-    rising = optax.linear_schedule(rate / warmup, rate, max(warmup - 1, 1))
-    return optax.join_schedules([rising, main], [warmup])
+    rising = _warmup(config, warmup)
+    return optax.join_schedules([rising, main], [warmup]) if warmup else main
+
+
+def _polynomial(rate: float, steps: int, power: float, final: float) -> optax.Schedule:
+    """Falls from `rate` to `final * rate` as (1 - t / steps) ** power, and stays there."""
+    if power <= 0:
+        raise UserError(f"optimizer.power={power}: give a number above 0")
+
+    def falling(count: Any) -> Any:
+        # Whole numbers are subtracted before they are divided: exact to the last update.
+        left = jnp.maximum(steps - count, 0) / steps
+        return rate * ((1 - final) * left**power + final)
+
+    return falling
+
+
+def _warmup(config: ConfigDict, steps: int) -> optax.Schedule:
+    """Rises to the full rate, which update `steps` has."""
+    rate, start = config.learning_rate, config.warmup_from
+    if not 0 <= start <= 1:
+        raise UserError(f"optimizer.warmup_from={start}: give a share of the full rate, 0 to 1")
+    if config.warmup_shape == "exponential":
+        if start == 0:
+            raise UserError(
+                "optimizer.warmup_from=0: an exponential warm-up needs a share above 0, such as 0.1"
+            )
+        return lambda count: rate * start ** (1 - count / max(steps, 1))
+    if config.warmup_shape != "linear":
+        raise UserError(
+            f"optimizer.warmup_shape={config.warmup_shape!r}; there are: linear, exponential"
+        )
+    if start:
+        return lambda count: rate * (start + (1 - start) * (count / max(steps, 1)))
+    # The first update has a rate above 0: it is update 1 of `steps`, not update 0.
+    return optax.linear_schedule(rate / max(steps, 1), rate, max(steps - 1, 1))
 
 
 def build(config: ConfigDict, params: Any, rate: optax.Schedule) -> optax.GradientTransformation:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from configs import gfm, routes
 from jaxmatte.data import catalog, pipeline, sources, store
 from jaxmatte.data.denoise import Denoiser
-from jaxmatte.errors import UserError
+from jaxmatte.errors import BrokenData, UserError
 from tests.data import folders, lookalikes, stores, test_tfds
 
 SEARCH = Denoiser(search=9)
@@ -244,6 +244,68 @@ def test_class_maps_without_alpha_train_a_segmenter(root, name, root_below, clas
     assert "alpha" not in batch
     told = refused(config_of(root / root_below, "set", "modnet", **{"set": name, "split": ""}))
     assert "config.data needs rows with alpha" in told
+
+
+UNLABELLED = {"source": "folder", "backgrounds": "", "scale": (0.5, 1.0)}
+
+
+def test_pictures_without_alphas_are_enough_for_the_unlabelled_route(root, tmp_path):
+    for number, name in enumerate(("film/b/2.png", "film/b/1.jpg", "film/a/1.jpg", "film/3.png")):
+        folders.write(tmp_path / name, folders.picture(number, 40 + number, 60))
+    config = config_of(tmp_path, "", "unlabelled", **UNLABELLED, images="film")
+    data = pipeline.open_training(config, seed=0)
+    names = [data.name(index) for index in range(len(data.source))]
+    assert names == ["3.png", "a/1.jpg", "b/1.jpg", "b/2.png"]
+    assert [data.source[i].name for i in range(4)] == names
+    assert data.source[3].planes.keys() == {"image"}
+    np.testing.assert_array_equal(data.source[3]["image"], folders.picture(0, 40, 60))
+    batch = a_batch(config)
+    assert batch.keys() == {"image", "mask", "index", "size", "skipped"}
+    assert batch["image"].shape == (8, 24, 24, 3)
+    assert set(batch["index"]) <= set(range(4))
+
+
+@pytest.mark.parametrize("kind", ["folder", "set", "store", "tfds", "studio"])
+def test_the_unlabelled_route_reads_every_kind_of_source(root, kind):
+    small = {"studio.scene": 48, "studio.train": 4} if kind == "studio" else {}
+    config = config_of(root, kind, "unlabelled", **small, backgrounds="", alphas="")
+    data = pipeline.open_training(config, seed=0)
+    assert data.pool.backgrounds is None
+    batch = a_batch(config)
+    assert batch.keys() == {"image", "mask", "index", "size", "skipped"}
+    assert batch["image"].std() > 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "told"),
+    [
+        ("folder", {"images": ""}, "config.data.images is empty"),
+        (
+            "folder",
+            {"images": "film"},
+            r"no folder .*film \(config.data.root and config.data.images",
+        ),
+        ("cutouts", {}, "config.data needs rows with image; 0.png has: alpha, foreground"),
+        ("store", {"store": "behind"}, "config.data needs rows with image; .* has: background"),
+        ("folder", {"route": "gfm", "alphas": ""}, "config.data.alphas is empty"),
+    ],
+)
+def test_mistakes_in_what_is_unlabelled(root, kind, changes, told):
+    route = changes.pop("route", "unlabelled")
+    assert re.search(told, refused(config_of(root, kind, route, **{"backgrounds": ""} | changes)))
+
+
+def test_a_broken_picture_without_alpha_is_passed_over_if_asked(tmp_path, capsys):
+    folders.backgrounds(tmp_path, "film", count=3)
+    (tmp_path / "film/h_00000001.jpg").write_bytes(b"no picture")
+    config = config_of(tmp_path, "", "unlabelled", **UNLABELLED, images="film", broken="skip")
+    batch = a_batch(config)
+    assert set(batch["index"]) == {0, 2}
+    assert batch["skipped"].sum() > 0
+    assert "passed over: cannot read" in capsys.readouterr().err
+    told = "cannot read .*h_00000001.jpg"
+    with pytest.raises(BrokenData, match=told):
+        a_batch(config_of(tmp_path, "", "unlabelled", **UNLABELLED, images="film"))
 
 
 def test_routes_without_a_choice_compose_cutouts(root):

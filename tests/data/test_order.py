@@ -17,6 +17,7 @@ ROUTES = {
     "modnet": {"longer": (32, 60)},
     "ppmatting": {"pad": 32, "crop": (32, 40, 48), "compose.route": "rssn"},
     "bisenetv2": {},
+    "unlabelled": {},
 }
 # Every coin of RSSN falls on both sides within the batches below.
 RSSN = {

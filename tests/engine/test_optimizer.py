@@ -97,19 +97,81 @@ def test_accumulation_moves_every_second_batch_by_the_mean():
         ({"warmup": "10 steps"}, 0, 0.1),
         ({"warmup": "10 steps"}, 9, 1.0),
         ({"warmup": "10 steps", "schedule": "linear"}, 55, 0.5),
+        ({"schedule": "polynomial"}, 0, 1.0),
+        ({"schedule": "polynomial", "power": 2.0}, 50, 0.25),
+        ({"schedule": "polynomial", "power": 1.0, "final": 0.2}, 50, 0.6),
+        ({"schedule": "polynomial", "final": 0.1}, 100, 0.1),
+        ({"schedule": "polynomial", "final": 0.1}, 130, 0.1),
+        ({"warmup": "20 steps", "schedule": "polynomial", "power": 1.0}, 60, 0.5),
+        ({"warmup": "10 steps", "warmup_from": 0.2}, 0, 0.2),
+        ({"warmup": "10 steps", "warmup_from": 0.2}, 5, 0.6),
+        ({"warmup": "10 steps", "warmup_from": 0.2}, 10, 1.0),
+        ({"warmup": "10 steps", "warmup_from": 0.01, "warmup_shape": "exponential"}, 0, 0.01),
+        ({"warmup": "10 steps", "warmup_from": 0.01, "warmup_shape": "exponential"}, 5, 0.1),
+        ({"warmup": "10 steps", "warmup_from": 0.01, "warmup_shape": "exponential"}, 10, 1.0),
+        ({"warmup_from": 0.2}, 0, 1.0),  # without a warm-up
     ],
 )
 def test_schedules(changes, at, expected):
-    config = settings(learning_rate=1.0, **changes)
-    rate = optimizer.schedule(config, 100, lambda text, field: int(text.split()[0]))
-    np.testing.assert_allclose(rate(at), expected, atol=1e-6)
+    np.testing.assert_allclose(rates(100, **changes)(at), expected, atol=1e-6)
+
+
+def rates(total, **changes):
+    config = settings(**{"learning_rate": 1.0} | changes)
+    return optimizer.schedule(config, total, lambda text, field: int(text.split()[0]))
+
+
+def test_bisenetv2s_schedule_as_its_authors_program_prints_it():
+    rate = rates(
+        150_000,
+        schedule="polynomial",
+        power=0.9,
+        warmup="1000 steps",
+        warmup_shape="exponential",
+        warmup_from=0.1,
+    )
+    expected = {
+        0: 0.1,
+        1: 0.10023052380778998,
+        500: 0.31622776601683794,
+        999: 0.9977000638225533,
+        1000: 1.0,
+        1001: 0.9999939597295167,
+        50_000: 0.6984452343850077,
+        75_000: 0.5391225474428722,
+        149_999: 2.208677761557593e-05,
+    }
+    given = [float(jax.jit(rate)(jnp.int32(at))) for at in expected]
+    np.testing.assert_allclose(given, list(expected.values()), rtol=1e-6)
+
+
+def test_ppmattings_schedule_from_its_formula():
+    plain = rates(300_000, learning_rate=0.01, schedule="polynomial")
+    warmed = rates(
+        300_000,
+        learning_rate=0.01,
+        schedule="polynomial",
+        warmup="1000 steps",
+        warmup_from=1e-3,
+    )
+    for at in (0, 1, 150_000, 299_999):
+        np.testing.assert_allclose(plain(at), 0.01 * (1 - at / 300_000) ** 0.9, rtol=1e-5)
+    for at in (0, 1, 500, 999):
+        np.testing.assert_allclose(warmed(at), 1e-5 + (0.01 - 1e-5) * at / 1000, rtol=1e-5)
+    for at in (1000, 150_000, 299_999):
+        after_warmup = 1 - (at - 1000) / 299_000
+        np.testing.assert_allclose(warmed(at), 0.01 * after_warmup**0.9, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"name": "rmsprop"}, "optimizer.name"),
-        ({"schedule": "spiral"}, "optimizer.schedule"),
+        ({"schedule": "spiral"}, "optimizer.schedule='spiral'; there are: .*polynomial"),
+        ({"schedule": "polynomial", "power": 0.0}, "optimizer.power=0.0"),
+        ({"warmup_shape": "square"}, "optimizer.warmup_shape='square'; there are: linear, exp"),
+        ({"warmup_shape": "exponential"}, "optimizer.warmup_from=0"),
+        ({"warmup_from": 1.5}, "optimizer.warmup_from=1.5"),
         ({"freeze": ("decoder",)}, "optimizer.freeze: no parameter"),
         ({"groups": (("(", 1.0),)}, "not a regular expression"),
     ],
