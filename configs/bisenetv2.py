@@ -36,6 +36,8 @@ Departs from CoinCheung's code, with the field that brings it back:
   device by itself (`parallel.mode="pmap"`). Pixels of equal loss at its border share their place.
 - The paper trains from scratch and so do we; the code starts from a backbone of its own, which
   `--config.init.weights=backbone_v2.pth --config.init.layout=backbone` brings.
+- studio and matting start with small logits (`model.logits_init="fan_in"`): with two classes the
+  code's rule draws weights of deviation 1 for the last convolutions, and logits of tens.
 - Biases of the heads' last convolutions start as PyTorch's default draws them, not at 0.
 - Arithmetic is float32, the code's is mixed: `model.dtype="bfloat16"`.
 
@@ -105,6 +107,7 @@ def get_config(arguments: str = "") -> ml_collections.ConfigDict:
     config.model.dropout = 0.1
     config.model.normalisation = "cityscapes"  # cityscapes | imagenet | matting | custom
     config.model.head_channels = 1024
+    config.model.logits_init = "fan_out"  # fan_out | fan_in
     config.model.width = 1.0  # multiplies every number of channels; 1.0 is the paper
     config.model.depth = 1.0  # multiplies the repeated layers of the semantic branch
     config.model.dtype = "float32"
@@ -191,6 +194,7 @@ def _mmseg(config: ml_collections.ConfigDict) -> None:
 
 def _matting(config: ml_collections.ConfigDict) -> None:
     """Folders of pictures and alphas; as photographed, and composed where backgrounds are named."""
+    config.model.logits_init = "fan_in"
     config.data.images = "AM-2k/train/original"
     config.data.alphas = "AM-2k/train/mask"
     config.data.compose.route = "none"
@@ -204,6 +208,7 @@ def _studio(config: ml_collections.ConfigDict) -> None:
     """Minutes on two CPU cores: built-in scenes, a quarter of the channels, small pictures."""
     config.model.width = 0.25
     config.model.normalisation = "matting"
+    config.model.logits_init = "fan_in"
     config.data.source = "studio"
     config.data.studio.scene = 160
     config.data.studio.mode = "natural"
@@ -220,6 +225,6 @@ def _studio(config: ml_collections.ConfigDict) -> None:
     config.optimizer.weight_decay = 0.0
     config.optimizer.warmup = "5%"
     config.train.batch = 8
-    config.train.total = "1200 steps"
-    config.evaluation.every = "400 steps"
+    config.train.total = "1600 steps"
+    config.evaluation.every = "800 steps"
     config.checkpoint.every = "200 steps"

@@ -49,6 +49,7 @@ class Conv(nn.Module):
       groups: how many blocks of channels are convolved each by itself; output channels lie block
         after block.
       kernel_init: None stands for PyTorch's default.
+      bias_init: the same.
     """
 
     features: int
@@ -60,6 +61,7 @@ class Conv(nn.Module):
     dtype: Dtype = jnp.float32
     groups: int = 1
     padding: str = "torch"
+    bias_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, bias_learns: bool = True) -> jax.Array:
@@ -85,7 +87,8 @@ class Conv(nn.Module):
             summed = partial(_grouped_convolution, geometry=self)
             y = lax.platform_dependent(x, kernel, cpu=summed, default=convolve)
         if self.use_bias:
-            bias = self.param("bias", uniform_fan_in(fan_in), (self.features,))
+            bias_init = self.bias_init or uniform_fan_in(fan_in)
+            bias = self.param("bias", bias_init, (self.features,))
             bias = bias if bias_learns else lax.stop_gradient(bias)
             y += bias.astype(self.dtype)
         return y
@@ -110,16 +113,16 @@ def _grouped_convolution(x: jax.Array, kernel: jax.Array, *, geometry: Conv) -> 
     # [..., group, channel of the group]; outputs lie group by group.
     x = x.reshape(*x.shape[:3], geometry.groups, -1)
     taps = kernel.reshape(size, size, kernel.shape[2], geometry.groups, -1)
-    parts = []
+    taps, parts = taps.astype(jnp.float32), []  # sums are float32, as those of a convolution
     for i, j in np.ndindex(size, size):
         top, left = i * dilation, j * dilation
-        part = x[:, top : top + rows : stride, left : left + columns : stride]
+        part = x[:, top : top + rows : stride, left : left + columns : stride].astype(jnp.float32)
         if kernel.shape[2] == 1:
             parts.append(part * taps[i, j, 0])
         else:
             parts.append(jnp.einsum("bhwgi,igo->bhwgo", part, taps[i, j]))
     total = sum(parts[1:], start=parts[0])
-    return total.reshape(*total.shape[:3], -1)
+    return total.reshape(*total.shape[:3], -1).astype(x.dtype)
 
 
 class BatchNorm(nn.Module):

@@ -31,7 +31,7 @@ def _released(form: str) -> bool:
     return form == "released"
 
 
-def _rows(mask: jax.Array | None, *arrays: jax.Array) -> list[jax.Array]:
+def rows_of(mask: jax.Array | None, *arrays: jax.Array) -> list[jax.Array]:
     """The arrays in float32 with the rows that `mask [B]` denies set to 0, gradients included."""
     arrays32 = [array.astype(jnp.float32) for array in arrays]
     if mask is None:
@@ -46,7 +46,7 @@ def _charbonnier(difference: jax.Array, epsilon: float = _EPSILON) -> jax.Array:
     return jnp.sqrt(jnp.square(difference) + epsilon**2)
 
 
-def _absolute(difference: jax.Array) -> jax.Array:
+def absolute(difference: jax.Array) -> jax.Array:
     """|d| with gradient 0 at 0, where `jnp.abs` has 1: a perfect or padded pixel pulls nowhere."""
     return difference * jnp.sign(jax.lax.stop_gradient(difference))
 
@@ -94,10 +94,10 @@ def cross_entropy(
       target: class of each pixel, int `[B, H, W]`.
       mask: `[B]`, true for rows that count.
     """
-    (logits,) = _rows(mask, prediction)
+    (logits,) = rows_of(mask, prediction)
     chosen = jax.nn.one_hot(target, logits.shape[-1], dtype=jnp.float32)
     entropy = -jnp.sum(chosen * jax.nn.log_softmax(logits), axis=-1)
-    (weight,) = _rows(mask, jnp.ones_like(entropy))
+    (weight,) = rows_of(mask, jnp.ones_like(entropy))
     return _sums(entropy, weight)
 
 
@@ -139,10 +139,10 @@ def alpha_loss(
       replicas: over how many replicas the pair will be summed, so that the 1 is added once.
     """
     released = _released(form) and region is not None
-    rows, inside = _rows(
+    rows, inside = rows_of(
         mask, jnp.ones(alpha.shape), jnp.ones(alpha.shape) if region is None else region
     )
-    prediction, alpha = _rows(mask, prediction, alpha)
+    prediction, alpha = rows_of(mask, prediction, alpha)
     if released:
         total, _ = _sums(_charbonnier((prediction - alpha) * inside), rows)
         return total, jnp.sum(inside) + 1.0 / replicas
@@ -243,15 +243,15 @@ def laplacian_loss(
             f"losses: {levels} levels and the residue need {levels + 1} level_weights, "
             f"not {len(level_weights)}"
         )
-    rows, inside = _rows(
+    rows, inside = rows_of(
         mask, jnp.ones(alpha.shape), jnp.ones(alpha.shape) if region is None else region
     )
-    prediction, alpha = _rows(mask, prediction, alpha)
+    prediction, alpha = rows_of(mask, prediction, alpha)
     # The pyramid is linear: that of the difference is the difference of the two.
     pyramid = laplacian_pyramid((prediction - alpha) * inside, levels, form)
     pixels = alpha[0].size
     total = sum(
-        factor * pixels * jnp.sum(_absolute(band).mean(axis=(1, 2, 3)))
+        factor * pixels * jnp.sum(absolute(band).mean(axis=(1, 2, 3)))
         for factor, band in zip(level_weights, pyramid, strict=True)
     )
     return jnp.asarray(total), jnp.sum(rows if released else inside)
@@ -272,12 +272,12 @@ def gradient_loss(
       region: weights `[B, H, W, 1]`; a difference counts where its first pixel does.
       mask: `[B]`, true for rows that count.
     """
-    (inside,) = _rows(mask, jnp.ones(alpha.shape) if region is None else region)
-    prediction, alpha = _rows(mask, prediction, alpha)
+    (inside,) = rows_of(mask, jnp.ones(alpha.shape) if region is None else region)
+    prediction, alpha = rows_of(mask, prediction, alpha)
     difference = jnp.pad(prediction - alpha, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
     down = difference[:, 1:, :-1] - difference[:, :-1, :-1]
     right = difference[:, :-1, 1:] - difference[:, :-1, :-1]
-    return _sums(_absolute(down) + _absolute(right), inside)
+    return _sums(absolute(down) + absolute(right), inside)
 
 
 def composition_loss(
@@ -305,8 +305,8 @@ def composition_loss(
       form: "plain" or "released".
     """
     released = _released(form)
-    (inside,) = _rows(mask, jnp.ones(alpha_prediction.shape) if region is None else region)
-    alpha, foreground, background, image = _rows(
+    (inside,) = rows_of(mask, jnp.ones(alpha_prediction.shape) if region is None else region)
+    alpha, foreground, background, image = rows_of(
         mask, alpha_prediction, foreground, background, image
     )
     composite = alpha * foreground + (1 - alpha) * background

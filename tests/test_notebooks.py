@@ -26,7 +26,7 @@ def test_runs(path, tmp_path, monkeypatch):
     resources = {"metadata": {"path": str(tiny.ROOT / "notebooks")}}
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
     shown = "".join(str(cell.get("outputs", "")) for cell in notebook.cells)
-    assert "not run: needs AM-2k" in shown
+    assert "not run: needs " in shown  # the paper's own data
     assert (tmp_path / "run/checkpoints/4").is_dir()
 
 

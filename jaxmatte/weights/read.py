@@ -93,10 +93,23 @@ def _tensors(state: Any, path: str) -> dict[str, np.ndarray]:
     while isinstance(state, Mapping):
         tensors = {str(name): value for name, value in state.items() if _is_tensor(value)}
         inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)
+        if inner is None:
+            tensors = tensors or _of_parts(state)
         if inner is None and tensors:
             return {name: _array(value) for name, value in tensors.items()}
         state = inner
     raise UserError(f"{path}: no tensors found in it, neither directly nor under {WRAPPERS}")
+
+
+def _of_parts(state: Mapping[Any, Any]) -> dict[str, Any]:
+    """The tensors of several state dicts, each under the name of a part of the network."""
+    return {
+        f"{part}.{name}": value
+        for part, inner in state.items()
+        if isinstance(inner, Mapping)
+        for name, value in inner.items()
+        if _is_tensor(value)
+    }
 
 
 def _is_tensor(value: Any) -> bool:

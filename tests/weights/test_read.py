@@ -185,6 +185,24 @@ def test_pytorch_views_share_a_storage(tmp_path, write):
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_state_dicts_by_part_of_the_network(tmp_path, write):
+    parts = {
+        "detail": {f"S1.{name}": value for name, value in arrays().items()},
+        "head": {name: 2 * value for name, value in arrays().items()},
+    }
+    state = {
+        part: {
+            name: tensor(value, f"{part}{number}")
+            for number, (name, value) in enumerate(inner.items())
+        }
+        for part, inner in parts.items()
+    }
+    write(tmp_path / "backbone.pth", state)
+    expected = {f"{part}.{name}": v for part, inner in parts.items() for name, v in inner.items()}
+    assert_same(weights.read(tmp_path / "backbone.pth"), expected)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
 def test_bfloat16_becomes_float32(tmp_path, write):
     upper = np.array([1.0, -2.5, 3e38], np.float32).view(np.uint32) >> 16
     storage = Storage("BFloat16Storage", "0", upper.astype("<u2").tobytes(), 3)

@@ -17,6 +17,7 @@ from jaxmatte.layers import (
     ConvNormRelu,
     Dtype,
     average_pool,
+    kaiming_normal_fan_in,
     kaiming_normal_fan_out,
     max_pool,
     scaled,
@@ -34,6 +35,11 @@ NORMALISATIONS = {
     "matting": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "custom": ((0.4, 0.4, 0.4), (0.2, 0.2, 0.2)),
 }
+
+
+# How the last convolutions start. The code in use goes by their outputs as everywhere: with few
+# classes that makes logits of tens, and hundreds of steps are spent on bringing them down.
+LOGITS = {"fan_out": kaiming_normal_fan_out, "fan_in": kaiming_normal_fan_in}
 
 
 class Layout(NamedTuple):
@@ -61,6 +67,7 @@ class Settings(NamedTuple):
     width: float
     depth: float
     dropout: float
+    logits_init: str
     dtype: Dtype
     bn_axis: str | None
 
@@ -245,7 +252,9 @@ class Head(nn.Module):
                 upsample_nearest(x, 2), train
             )
             factor //= 2
-        logits = settings.bare(self.classes, bias=True, dtype=jnp.float32, name="logits")(x)
+        init = LOGITS[settings.logits_init]
+        bare = partial(settings.bare, self.classes, bias=True, kernel_init=init, dtype=jnp.float32)
+        logits = bare(name="logits")(x)
         return upsample(logits, factor)
 
 
@@ -261,6 +270,7 @@ class Model(nn.Module):
       dropout: of the features that a head's logits are made of, in training.
       normalisation: a key of `NORMALISATIONS`.
       head_channels: of the main head, which the paper does not give.
+      logits_init: a key of `LOGITS`: "fan_out" is the code's, "fan_in" starts with small logits.
       width: multiplies all channels; 1.0 is the paper's, 2.0 its Large.
       depth: multiplies the repeated layers of the semantic branch; 1.0 is the paper's, 3.0 its
         Large.
@@ -274,6 +284,7 @@ class Model(nn.Module):
     dropout: float = 0.1
     normalisation: str = "cityscapes"
     head_channels: int = 1024
+    logits_init: str = "fan_out"
     width: float = 1.0
     depth: float = 1.0
     dtype: str = "float32"
@@ -282,7 +293,8 @@ class Model(nn.Module):
     inputs: ClassVar[tuple[str, ...]] = ("image",)
 
     def __post_init__(self):
-        for name, choices in (("layout", LAYOUTS), ("normalisation", NORMALISATIONS)):
+        known = {"layout": LAYOUTS, "normalisation": NORMALISATIONS, "logits_init": LOGITS}
+        for name, choices in known.items():
             value = getattr(self, name)
             if value not in choices:
                 raise UserError(f"bisenetv2: {name}={value!r} must be one of {', '.join(choices)}")
@@ -319,6 +331,7 @@ class Model(nn.Module):
             self.width,
             self.depth,
             self.dropout,
+            self.logits_init,
             jnp.dtype(self.dtype),
             self.bn_axis,
         )
