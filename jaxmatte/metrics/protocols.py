@@ -125,6 +125,8 @@ PROTOCOLS = {
         # The evaluation code published with PP-Matting (Chen et al., 2022): the trimap, where there
         # is one, overrules the prediction first.
         Protocol("ppmatting", "unknown", override=True, quantise=True),
+        # The same without the trimap, as PP-Matting's own numbers are made.
+        Protocol("ppmatting-whole", "whole", quantise=True),
         # The evaluation code and tables of Background Matting V2 (Lin et al., CVPR 2021).
         Protocol(
             "bgmv2",

@@ -1,6 +1,6 @@
 """BiSeNet V2's network: detail branch, semantic branch, guided aggregation, heads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -293,7 +293,11 @@ class Model(nn.Module):
     inputs: ClassVar[tuple[str, ...]] = ("image",)
 
     def __post_init__(self):
-        known = {"layout": LAYOUTS, "normalisation": NORMALISATIONS, "logits_init": LOGITS}
+        known: dict[str, Collection[str]] = {
+            "layout": LAYOUTS,
+            "normalisation": NORMALISATIONS,
+            "logits_init": LOGITS,
+        }
         for name, choices in known.items():
             value = getattr(self, name)
             if value not in choices:
