@@ -32,7 +32,7 @@ COLUMNS = ("seed", "composite, before", "after", "natural, before", "after", "ch
 
 def configurations(seed: int, path: pathlib.Path, quick: bool) -> tuple[ConfigDict, ConfigDict]:
     """What is trained on composite scenes, and how it adapts to natural ones."""
-    first, second = modnet.get_config(), modnet.get_config("task=soc")
+    first, second = (modnet.get_config(f"task={t},encoder=resnet34") for t in modnet.TASKS)
     first.data.studio.mode, second.data.studio.mode = MODES
     second.init.weights = str(path / "composite")
     for config in (first, second):

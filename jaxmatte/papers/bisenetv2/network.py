@@ -67,9 +67,9 @@ class Settings(NamedTuple):
     width: float
     depth: float
     dropout: float
-    logits_init: str
     dtype: Dtype
     bn_axis: str | None
+    logits_init: str = "fan_out"
 
     def conv(self, features: int, size: int = 3, stride: int = 1, **fields) -> ConvNormRelu:
         """Convolution without bias, norm, ReLU; `features` as they are."""
@@ -335,9 +335,9 @@ class Model(nn.Module):
             self.width,
             self.depth,
             self.dropout,
-            self.logits_init,
             jnp.dtype(self.dtype),
             self.bn_axis,
+            self.logits_init,
         )
         mean, deviation = (jnp.asarray(v) for v in NORMALISATIONS[self.normalisation])
         x = (image - mean) / deviation
