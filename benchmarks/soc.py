@@ -21,7 +21,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from configs import modnet
-from jaxmatte import evaluate, metrics
+from jaxmatte import evaluate, inference, metrics
 from jaxmatte.data import studio
 from jaxmatte.engine import cache
 from jaxmatte.train import train
@@ -48,7 +48,11 @@ def configurations(seed: int, path: pathlib.Path, quick: bool) -> tuple[ConfigDi
 def errors(config: ConfigDict, path: pathlib.Path, which: str, split: str) -> dict[str, float]:
     """MAD of a trained network on held-out scenes of each mode."""
     model, variables, _ = evaluate.load(config, path, which)
-    predict = jax.jit(lambda images: model.apply(variables, images / 255.0, train=False)["alpha"])
+
+    def network(image: jax.Array) -> dict:
+        return model.apply(variables, image, train=False)
+
+    predict = jax.jit(lambda images: inference.direct(network, images / 255.0))
     settings, found = config.data.studio, {}
     for mode in MODES:
         count = settings[split]
