@@ -201,6 +201,6 @@ def _studio(config: ml_collections.ConfigDict) -> None:
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = "5%"
     config.train.batch = 8
-    config.train.total = "700 steps"
-    config.evaluation.every = "350 steps"
-    config.checkpoint.every = "175 steps"
+    config.train.total = "1000 steps"
+    config.evaluation.every = "500 steps"
+    config.checkpoint.every = "250 steps"
