@@ -9,7 +9,7 @@ import jax
 from flax import linen as nn
 
 from jaxmatte import inference, papers
-from jaxmatte.engine import state
+from jaxmatte.engine import state, steps
 from jaxmatte.engine.parallel import Parallel
 from jaxmatte.errors import UserError
 from jaxmatte.evaluate import loading
@@ -60,5 +60,5 @@ def _segment(
         outputs: Any = model.apply(frozen.variables, image, train=False)
         return outputs
 
-    pictures = images.astype("float32") / 255
+    pictures = steps.decode({"image": images})["image"]
     return to_trimap(inference.direct(predict, pictures, output="probability"), widen)

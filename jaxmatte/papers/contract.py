@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
+from jaxmatte.errors import UserError
+
 
 class Batch(TypedDict, total=False):
     """A batch on the device; a data set gives the entries that its paper reads.
@@ -118,6 +120,16 @@ TORCH_LEAVES = {
     "var": "running_var",
 }
 PADDLE_LEAVES = TORCH_LEAVES | {"mean": "_mean", "var": "_variance"}
+
+
+def require_sides(paper: str, image: jax.Array, multiple: int = 32) -> None:
+    """Raises UserError where a side of `image` [B, H, W, 3] is no multiple of what it must be."""
+    height, width = image.shape[1:3]
+    if height % multiple or width % multiple or not height * width:
+        raise UserError(
+            f"{paper}: an image of {height} x {width}: height and width must be multiples of "
+            f"{multiple}"
+        )
 
 
 def renamed(module: str, rules: Iterable[tuple[str, str]]) -> str | None:

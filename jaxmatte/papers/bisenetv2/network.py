@@ -24,7 +24,7 @@ from jaxmatte.layers import (
     upsample,
     upsample_nearest,
 )
-from jaxmatte.papers.contract import Outputs
+from jaxmatte.papers.contract import Outputs, require_sides
 
 EXPANSION = 6  # of the gather-and-expansion layer
 
@@ -324,12 +324,7 @@ class Model(nn.Module):
           booster heads at 1/4, 1/8, 1/16 and 1/32 (none without `booster`). With 2 or 3 classes
           also alpha [B, H, W, 1], the probability of the foreground and half of the unknown's.
         """
-        height, width = image.shape[1:3]
-        if height % 32 or width % 32 or not height * width:
-            size = f"{height} x {width}"
-            raise UserError(
-                f"bisenetv2: an image of {size}: height and width must be multiples of 32"
-            )
+        require_sides("bisenetv2", image)
         settings = Settings(
             LAYOUTS[self.layout],
             self.width,

@@ -19,7 +19,7 @@ from jaxmatte.layers import (
     scaled,
     upsample,
 )
-from jaxmatte.papers.contract import Outputs
+from jaxmatte.papers.contract import Outputs, require_sides
 
 CLASSES = {"TT": 3, "FT": 2, "BT": 2}
 ROSTA = (*CLASSES, "RIM")
@@ -234,10 +234,7 @@ class Model(nn.Module):
           the sigmoids of glance_logits and focus_logits. With RIM, fusion [B, H, W, 1] and these
           four have a suffix _tt, _ft or _bt, and alpha is rim [B, H, W, 1] clipped to 0..1.
         """
-        height, width = image.shape[1:3]
-        if height % 32 or width % 32 or not height * width:
-            size = f"{height} x {width}"
-            raise UserError(f"gfm: an image of {size}: height and width must be multiples of 32")
+        require_sides("gfm", image)
         plan = PLANS[self.encoder].scaled(self.width)._replace(d6_dilation=self.d6_dilation)
         rest: dict[str, Any] = {"dtype": jnp.dtype(self.dtype), "bn_axis": self.bn_axis}
         conv = partial(ConvNormRelu, **rest)

@@ -22,7 +22,7 @@ from jaxmatte.layers import (
     scaled,
     upsample,
 )
-from jaxmatte.papers.contract import Outputs
+from jaxmatte.papers.contract import Outputs, require_sides
 
 # He et al. 2015, uniform, by the inputs: every convolution, those of MobileNetV2 too.
 kaiming_uniform_fan_in = variance_scaling(2.0, "fan_in", "uniform")
@@ -225,10 +225,7 @@ class Model(nn.Module):
           alpha [B, H, W, 1]; semantic [B, H / 16, W / 16, 1], the coarse matte; detail
           [B, H, W, 1], which means something only where the matte is in transition.
         """
-        height, width = image.shape[1:3]
-        if height % 32 or width % 32 or not height * width:
-            size = f"{height} x {width}"
-            raise UserError(f"modnet: an image of {size}: height and width must be multiples of 32")
+        require_sides("modnet", image)
         dtype = jnp.dtype(self.dtype)
         norms: dict[str, Any] = {"dtype": dtype, "bn_axis": self.bn_axis}
         block, channels = partial(Block, **norms), scaled(CHANNELS, self.width)

@@ -5,6 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from jaxmatte import losses
 from jaxmatte.errors import UserError
 from jaxmatte.layers import average_pool, downsample, upsample
 from jaxmatte.losses import Pair, transition
@@ -66,8 +67,7 @@ class Known:
 
     def rows(self, values: jax.Array) -> jax.Array:
         """Float32 with padded rows 0, gradients included, even if they hold NaN."""
-        chosen = self._mask.reshape(-1, *[1] * (values.ndim - 1))
-        return jnp.where(chosen, values.astype(jnp.float32), 0.0)
+        return losses.rows_of(self._mask, values)[0]
 
     def mean(self, values: jax.Array) -> Pair:
         """Of [B, H, W, C] over the examples' pixels and channels."""
@@ -105,9 +105,7 @@ def gradient_distance(
     """
     if region is not None:
         prediction, truth = prediction * region, truth * region
-    difference = _slope(prediction) - _slope(truth)
-    # |d| with gradient 0 at 0.
-    difference *= jnp.sign(jax.lax.stop_gradient(difference))
+    difference = losses.absolute(_slope(prediction) - _slope(truth))
     return known.mean(difference) if region is None else known.within(difference, region)
 
 
