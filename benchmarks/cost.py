@@ -31,6 +31,7 @@ from jax.interpreters import partial_eval as pe
 
 from jaxmatte import layers, papers
 from jaxmatte.engine import state
+from jaxmatte.papers.contract import CHANNELS
 
 SIDE = 512
 ALL = "all outputs"
@@ -89,15 +90,16 @@ def measured(paper, fields, output, compiles):
     model = papers.build(paper, **fields)
     variables = jax.eval_shape(lambda key: state.initial_variables(model, key), jax.random.key(0))
 
-    def network(variables, image):
-        outputs = model.apply(variables, image, train=False)
+    def network(variables, *inputs):
+        outputs = model.apply(variables, *inputs, train=False)
         return outputs if output == ALL else outputs[output]
 
-    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-    traced = jax.jit(network).trace(variables, image)
+    sides = (1, SIDE, SIDE)
+    inputs = [jax.ShapeDtypeStruct((*sides, CHANNELS[name]), jnp.float32) for name in model.inputs]
+    traced = jax.jit(network).trace(variables, *inputs)
     lowered = traced.lower()
     with mock.patch.object(layers.lax, "conv_general_dilated", zeros_before):
-        padded = jax.jit(lambda *given: network(*given)).lower(variables, image)
+        padded = jax.jit(lambda *given: network(*given)).lower(variables, *inputs)
     counts = {"XLA": flops(lowered), "zeros too": flops(padded)}
     needed = pe.dce_jaxpr(traced.jaxpr.jaxpr, [True] * len(traced.jaxpr.jaxpr.outvars))[0]
     counts["products"] = 2 * products(needed)

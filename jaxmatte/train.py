@@ -20,6 +20,7 @@ import jax
 import optax
 from clu import parameter_overview
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from jaxmatte import evaluate, papers, weights
@@ -315,7 +316,7 @@ def _given_variables(
         step = checkpoints.best() or checkpoints.latest()
         if step is None:
             raise UserError(f"init.weights={init.weights!r} holds no checkpoint")
-        return checkpoints.restore_variables(step, parallel.abstract(shapes))
+        return checkpoints.restore_variables(step, parallel.abstract(shapes), part=True)
 
 
 def _require_sense(config: ConfigDict) -> None:
@@ -342,12 +343,21 @@ def _opening(run: Run, now: TrainState) -> str:
     count = parameter_overview.count_parameters(now.params)
     step = int(now.step)
     begun = f"starting from {config.init.weights or 'random weights'}"
+    drawn = _drawn(run.given, now) if run.given else []
+    if drawn:
+        begun += f" ({len(drawn)} tensors it lacks are drawn: {', '.join(drawn[:2])}, ...)"
     went = f"going on from step {step}" if step else begun
     return (
         f"{config.name}: {count:,} parameters, {len(run.data)} examples an epoch, "
         f"{plan.total} steps of {config.train.batch} on {run.parallel.describe()}; "
         f"{went} in {run.path}"
     )
+
+
+def _drawn(given: dict[str, Any], now: TrainState) -> list[str]:
+    """The parameters that the weights of `config.init` do not hold."""
+    held = flatten_dict(given.get("params", {}))
+    return ["/".join(path) for path in flatten_dict(now.params) if path not in held]
 
 
 def _closing(run: Run, checkpoints: Checkpoints, finished: bool) -> str:

@@ -13,6 +13,7 @@ from scipy import ndimage
 from jaxmatte import inference, papers
 from jaxmatte.errors import UserError
 from jaxmatte.inference import gfm as rules
+from jaxmatte.inference.rules import overridden, reflected, to_levels
 from jaxmatte.papers.contract import abstract_variables
 from jaxmatte.weights.convert import convert
 from tests.parity import fill
@@ -155,6 +156,51 @@ def test_direct_pads_and_crops():
     np.testing.assert_array_equal(seen[1], expected)
     inference.direct(network, jnp.asarray(IMAGE[:, :64, :96]))
     assert seen[2].shape == (1, 64, 96, 3)
+
+
+def test_direct_pads_every_input_of_a_guided_network():
+    seen = []
+
+    def network(image, trimap):
+        seen.append((image.shape, trimap.shape))
+        return {"alpha": trimap * image[..., :1]}
+
+    trimap = (IMAGE[..., 1:2] > 0.5).astype(np.float32)
+    alpha = inference.direct(network, IMAGE, trimap)
+    np.testing.assert_array_equal(alpha, trimap * IMAGE[..., :1])
+    assert seen == [((1, 224, 320, 3), (1, 224, 320, 1))]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (70, 101), (33, 5), (2, 3)])
+@pytest.mark.parametrize("margin", [0, 32])
+def test_reflected_mirrors_and_crops_back(size, margin):
+    picture = np.random.default_rng(0).random((1, *size, 2), np.float32)
+    (padded,), crop = reflected([picture], 32, margin)
+    after = [-side % 32 + margin for side in size]
+    widths = ((0, 0), *((margin, below) for below in after), (0, 0))
+    np.testing.assert_array_equal(padded, np.pad(picture, widths, mode="reflect"))
+    assert all(side % 32 == 0 for side in padded.shape[1:3])
+    np.testing.assert_array_equal(crop(padded), picture)
+
+
+def test_overridden_keeps_what_the_trimap_knows():
+    alpha = jnp.full((1, 1, 5, 1), 0.25)
+    trimap = jnp.array([0, 0.5, 1, 0.49, 0.999]).reshape(alpha.shape)
+    found = overridden(alpha, trimap)[0, 0, :, 0]
+    np.testing.assert_array_equal(found, [0, 0.25, 1, 0.25, 0.25])
+
+
+def test_levels_are_those_of_a_file():
+    alpha = jnp.array([0, 0.5, 1.5, 2.5, 254.9, 255]).reshape(1, 1, 6, 1) / 255
+    levels = {
+        name: 255 * np.asarray(to_levels(alpha, name))[0, 0, :, 0]
+        for name in ("none", "round", "truncate")
+    }
+    np.testing.assert_allclose(levels["none"], [0, 0.5, 1.5, 2.5, 254.9, 255], rtol=1e-6)
+    np.testing.assert_allclose(levels["round"], [0, 0, 2, 2, 255, 255], rtol=1e-6)
+    np.testing.assert_allclose(levels["truncate"], [0, 0, 1, 2, 254, 255], rtol=1e-6)
+    with pytest.raises(UserError, match="did you mean 'truncate'"):
+        to_levels(alpha, "truncated")
 
 
 def test_mistakes_are_named():

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
@@ -148,12 +149,25 @@ class Checkpoints:
             raise self._damaged(step, f"{len(wrong)} leaves are not what was saved: {wrong[0]}")
         return restored.state, Position(record["examples_seen"], record["fingerprint"])
 
-    def restore_variables(self, step: int, abstract: Any) -> dict[str, Any]:
-        """Reads only the parameters (averaged, where there are any) and batch statistics."""
+    def restore_variables(
+        self, step: int, abstract: dict[str, Any], part: bool = False
+    ) -> dict[str, Any]:
+        """Reads only the parameters (averaged, where there are any) and batch statistics.
+
+        Args:
+            step: Of the checkpoint.
+            abstract: Shapes of the model's variables.
+            part: Whether the checkpoint may lack some of them, as that of an earlier stage does,
+                which had a smaller network; they are left out.
+        """
         tree = self._manager.item_metadata(step).state
         names = ("params", "batch_stats")
-        saved = {name: tree[name] for name in names}
-        _require_same(_shapes(saved), _shapes(abstract), self.path(step))
+        saved = _shapes({name: tree[name] for name in names})
+        if part:
+            wanted = flatten_dict(abstract)
+            held = {path: leaf for path, leaf in wanted.items() if "/".join(path) in saved}
+            abstract = {name: {} for name in names} | unflatten_dict(held or wanted)
+        _require_same(saved, _shapes(abstract), self.path(step))
         source = "params" if tree.get("ema") is None else "ema"
         item = {source: abstract["params"], "batch_stats": abstract["batch_stats"]}
         with ocp.PyTreeCheckpointer() as reader:

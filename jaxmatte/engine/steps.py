@@ -21,7 +21,7 @@ from jaxmatte.metrics.protocols import Protocol
 Batch = dict[str, jax.Array]
 Terms = dict[str, tuple[jax.Array, jax.Array]]
 Objective = Callable[[dict[str, jax.Array], dict[str, Any]], Terms]
-Rule = Callable[[Callable[[jax.Array], dict[str, jax.Array]], jax.Array], jax.Array]
+Rule = Callable[..., jax.Array]
 
 
 def decode(batch: Batch) -> Batch:
@@ -144,13 +144,13 @@ def predict_step(state: TrainState, batch: Batch, *, model: nn.Module, rule: Rul
     A `predicted_trimap` goes to the network in place of the set's, by which is only measured.
     """
     batch = decode(batch)
-    rest = tuple(batch.get(f"predicted_{name}", batch.get(name)) for name in model.inputs[1:])
+    inputs = tuple(batch.get(f"predicted_{name}", batch.get(name)) for name in model.inputs)
 
-    def predict(image: jax.Array) -> dict[str, jax.Array]:
-        outputs: Any = model.apply(state.variables, image, *rest, train=False)
+    def predict(*inputs: jax.Array) -> dict[str, jax.Array]:
+        outputs: Any = model.apply(state.variables, *inputs, train=False)
         return outputs
 
-    return rule(predict, batch["image"])
+    return rule(predict, *inputs)
 
 
 def eval_step(

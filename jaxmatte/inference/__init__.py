@@ -1,9 +1,10 @@
 """Test-time rules: how a paper turns its network into a matte of a whole picture.
 
-`rule(predict, image, **options) -> alpha [B, H, W, 1]` in 0..1, at the picture's own size.
-`predict(image [B, h, w, 3]) -> outputs` is the network, ready to call; its outputs are the dict
-of the paper's `Model`. Shapes are static, so a rule compiles once a picture size. A paper's rules
-are the `RULES` of its module here; `direct` fits every paper.
+`rule(predict, *inputs, **options) -> alpha [B, H, W, 1]` in 0..1, at the picture's own size.
+`inputs` are what the paper's `Model` names: the image [B, H, W, 3], and the trimap or the plate
+where it is guided by one. `predict(*inputs) -> outputs` is the network, ready to call; its
+outputs are the dict of the paper's `Model`. Shapes are static, so a rule compiles once a picture
+size. A paper's rules are the `RULES` of its module here; `direct` fits every paper.
 """
 
 import importlib

@@ -73,6 +73,26 @@ def test_a_metric_that_is_not_a_number_is_never_the_best(tmp_path, parallel):
         assert checkpoints.best() == 1
 
 
+def test_a_part_of_the_model_is_read_from_an_earlier_stage(tmp_path, parallel):
+    saved = some_state(parallel, 1.0)
+    shapes = parallel.abstract(jax.eval_shape(lambda: dict(toys.new_state().variables)))
+    later = jax.ShapeDtypeStruct((3,), np.float32)
+    larger = {**shapes, "params": {**shapes["params"], "refiner": {"bias": later}}}
+    with Checkpoints(tmp_path, settings(), parallel) as checkpoints:
+        checkpoints.save(1, saved, position(1), {})
+        checkpoints.wait()
+        found = checkpoints.restore_variables(1, larger, part=True)
+        assert toys.difference(found, saved.variables) == 0
+        with pytest.raises(UserError, match="lacks params/refiner/bias"):
+            checkpoints.restore_variables(1, larger)
+        smaller = {**shapes, "params": {"first": shapes["params"]["first"]}}
+        with pytest.raises(UserError, match="has besides params/last/bias"):
+            checkpoints.restore_variables(1, smaller, part=True)
+        other = {"params": {"refiner": {"bias": later}}, "batch_stats": {}}
+        with pytest.raises(UserError, match="lacks params/refiner/bias"):
+            checkpoints.restore_variables(1, other, part=True)
+
+
 def test_the_averaged_parameters_are_what_evaluation_reads(tmp_path, parallel):
     saved = some_state(parallel, 1.0, averaged=True)
     with Checkpoints(tmp_path, settings(), parallel) as checkpoints:
