@@ -114,6 +114,8 @@ def _optimizer() -> ml_collections.ConfigDict:
             "groups": (),  # ((regular expression, factor of the learning rate), ...); first match
             "freeze": (),  # regular expressions of parameters that stay as they are
             "clip": 0.0,  # largest global norm of the gradient; 0: no clipping
+            # Largest global norm as a multiple of the running mean of those before; 0: no clipping.
+            "clip_running": 0.0,
             "accumulate": 1,  # batches an update
             "ema": 0.0,  # decay of the averaged parameters that evaluation uses; 0: none
         }
@@ -128,6 +130,8 @@ def _evaluation() -> ml_collections.ConfigDict:
             "images": "",  # as in `data`, whose source and root it shares
             "alphas": "",
             "trimaps": "",
+            # Backgrounds captured apart, for papers that take one; else made of the backgrounds.
+            "plates": "",
             "set": "",
             "store": "",
             "tfds": "",

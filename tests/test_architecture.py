@@ -13,11 +13,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = (
     {"main", "study"},
     {"train"},
-    {"evaluate"},
+    {"evaluate", "trimap"},
     {"engine"},
     {"data", "papers", "weights"},
     {"metrics", "inference"},
-    {"losses", "labels", "encoders", "foreground"},
+    {"losses", "labels", "encoders", "foreground", "alignment"},
     {"layers"},
     {"resampling"},
     {"errors", "memory", "terminal", ""},
@@ -72,7 +72,7 @@ def foreign(folder):
 @pytest.mark.parametrize(
     ("rooms", "package"),
     [
-        (["data", "resampling.py", "foreground.py", "errors.py"], "jax"),
+        (["data", "trimap", "resampling.py", "foreground.py", "alignment.py", "errors.py"], "jax"),
         (["data", "resampling.py", "foreground.py"], "flax"),
         (["metrics", "losses.py", "labels.py"], "flax"),
         (["losses.py", "labels.py", "layers.py", "papers", "encoders"], "cv2"),

@@ -1,11 +1,12 @@
 """From the configuration to sources: the studio, sets of the catalog, folders, stores, TFDS."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxmatte.data import catalog, sources, store, studio
+from jaxmatte.data import catalog, guides, sources, store, studio
 from jaxmatte.data.sources import Source
 from jaxmatte.errors import BrokenData, UserError
 
@@ -45,13 +46,23 @@ def training(config: ConfigDict, seed: int) -> tuple[Source, Source | None]:
     return _with_denoised(config, root, source, backgrounds)
 
 
-def evaluation(config: ConfigDict, data: ConfigDict, seed: int) -> tuple[Source, str]:
-    """The set that the group `evaluation` names, and what to call it."""
+def evaluation(
+    config: ConfigDict, data: ConfigDict, seed: int, given: Sequence[str] = ()
+) -> tuple[Source, str]:
+    """The set that the group `evaluation` names, and what to call it.
+
+    Args:
+        config: The group `evaluation`.
+        data: The group `data`.
+        seed: Of the built-in scenes.
+        given: What a network is given beside the picture: `trimap`, `plate`. What is not on file
+            is made: a plate where there is a background, a trimap of the built-in scenes.
+    """
     _require_one_of(data.source, KINDS, "data.source")
     if data.source == "studio":
         _require_one_of(config.split, ("validation", "test"), "evaluation.split")
         name = f"studio {config.split}"
-        return _studio(data, config.split, data.studio[config.split], seed), name
+        return _studio(data, config.split, data.studio[config.split], seed, given), name
     source = _foregrounds(config, data.source, pathlib.Path(data.root), "evaluation")
     truth = "label" if config.kind == "classes" and "label" in _fields(source) else "alpha"
     _require_fields(source, ("image", truth), "evaluation")
@@ -61,7 +72,19 @@ def evaluation(config: ConfigDict, data: ConfigDict, seed: int) -> tuple[Source,
         "set": f"{config.set} {config.split}",
         "tfds": f"{config.tfds} {config.split}",
     }
-    return source, names[data.source]
+    return _guided(source, given), names[data.source]
+
+
+def _guided(source: Source, given: Sequence[str], trimap: ConfigDict | None = None) -> Source:
+    """The rows with plates and, where a maker is named, trimaps, if they are asked for."""
+    maker = trimap if "trimap" in given and not source.has_trimaps else None
+    plates = "plate" in given and "plate" not in (fields := _fields(source))
+    if plates and "background" not in fields:
+        raise UserError(
+            f"{source.name(0)} and the other rows have no plate, and no background of which one "
+            "could be made: name the folder in evaluation.plates"
+        )
+    return guides.Guided(source, maker, plates) if maker is not None or plates else source
 
 
 def _require_one_of(value: str, known: tuple[str, ...], field: str) -> None:
@@ -95,6 +118,7 @@ def _foregrounds(
         _below(root, config.alphas, f"{group}.alphas"),
         root / foregrounds if foregrounds else None,
         root / config.trimaps if config.trimaps else None,
+        _below(root, config.plates, f"{group}.plates") if config.get("plates") else None,
         fields=group,
         skip_broken=skip_broken,
     )
@@ -185,9 +209,13 @@ def _require_denoised_alike(config: ConfigDict, *rows: Source) -> None:
             )
 
 
-def _studio(config: ConfigDict, split: str, count: int, seed: int) -> Any:
-    scenes = studio.StudioSource(split, count, config.studio.scene, config.studio.mode, seed)
-    return sources.Cached(scenes) if config.studio.cache else scenes
+def _studio(
+    config: ConfigDict, split: str, count: int, seed: int, given: Sequence[str] = ()
+) -> Any:
+    options = config.studio
+    drawn = studio.StudioSource(split, count, options.scene, options.mode, seed)
+    scenes = _guided(drawn, given, config.get("trimap"))
+    return sources.Cached(scenes) if options.cache else scenes
 
 
 def _require_name(name: str, field: str, advice: str) -> None:

@@ -8,7 +8,7 @@ on.
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -202,15 +202,22 @@ def _checked(shares: grain.DatasetIterator, shared: bool) -> Batches:
 class EvaluationData:
     """What a run is measured on: every row once, in batches of pictures of one shape."""
 
-    def __init__(self, source: Source, name: str, classes: ConfigDict | None = None):
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        classes: ConfigDict | None = None,
+        colours: Sequence[str] = ("image",),
+    ):
         """Keeps the source.
 
         Args:
             source: The rows.
             name: What tables and files call the set.
             classes: The group `data`, where a row's truth is its class map and not its alpha.
+            colours: What batches have of a row's pictures: `image`, `plate`.
         """
-        self.source, self.name, self._classes = source, name, classes
+        self.source, self.name, self._classes, self._colours = source, name, classes, colours
 
     def __len__(self) -> int:
         return len(self.source)
@@ -257,7 +264,7 @@ class EvaluationData:
 
     def _row(self, index: int, height: int, width: int) -> Example:
         if index < 0:
-            blank = {"image": np.zeros((height, width, 3), np.uint8)}
+            blank = {name: np.zeros((height, width, 3), np.uint8) for name in self._colours}
             names = ("label",) if self._classes else self._planes
             blank |= {name: np.zeros((height, width, 1), np.uint8) for name in names}
             size = (height, width)
@@ -265,7 +272,7 @@ class EvaluationData:
             row = self.source[index]
             size = row.size
             edges = ((0, height - size[0]), (0, width - size[1]), (0, 0))
-            blank = {"image": np.pad(row["image"], edges, mode="edge")}
+            blank = {name: np.pad(row[name], edges, mode="edge") for name in self._colours}
             if self._classes:
                 label = bisenetv2.class_map(row, self._classes)[..., None]
                 blank["label"] = np.pad(label, edges, constant_values=bisenetv2.IGNORED)
@@ -294,15 +301,20 @@ def open_training(config: ConfigDict, seed: int) -> TrainingData:
     return TrainingData(config, source, backgrounds, seed)
 
 
-def open_evaluation(config: ConfigDict, data: ConfigDict, seed: int) -> EvaluationData:
+def open_evaluation(
+    config: ConfigDict, data: ConfigDict, seed: int, given: Sequence[str] = ()
+) -> EvaluationData:
     """Opens the set that the group `evaluation` names.
 
     Args:
         config: The group `evaluation`.
         data: The group `data`.
         seed: Of the built-in scenes.
+        given: What a network is given beside the picture: `trimap`, `plate`. Batches have them,
+            from file or made.
     """
-    return EvaluationData(*opening.evaluation(config, data, seed))
+    colours = ("image", "plate") if "plate" in given else ("image",)
+    return EvaluationData(*opening.evaluation(config, data, seed, given), colours=colours)
 
 
 def open_classes(config: ConfigDict, data: ConfigDict, seed: int) -> EvaluationData:

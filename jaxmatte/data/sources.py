@@ -251,6 +251,7 @@ class PairFolder(_Folder):
         alphas: pathlib.Path,
         foregrounds: pathlib.Path | None = None,
         trimaps: pathlib.Path | None = None,
+        plates: pathlib.Path | None = None,
         fields: str = "data",
         skip_broken: bool = False,
     ):
@@ -261,6 +262,7 @@ class PairFolder(_Folder):
             alphas: Folder of their alphas.
             foregrounds: Folder of their straight foreground colours, where on file.
             trimaps: Folder of their trimaps, where on file.
+            plates: Folder of their backgrounds, captured apart, where on file.
             fields: The group of the configuration that names the folders, for messages.
             skip_broken: Whether to leave it to the reader to find out what is broken.
         """
@@ -269,6 +271,7 @@ class PairFolder(_Folder):
         self.alphas = self._partners(alphas, f"{fields}.alphas")
         self.foregrounds = foregrounds and self._partners(foregrounds, f"{fields}.foregrounds")
         self.trimaps = trimaps and self._partners(trimaps, f"{fields}.trimaps")
+        self.plates = plates and self._partners(plates, f"{fields}.plates")
         self.has_trimaps = bool(self.trimaps)
         warn_of_binary_alphas(
             _sampled_alphas(self.alphas, read_grey, skip_broken=skip_broken), alphas
@@ -289,6 +292,8 @@ class PairFolder(_Folder):
             planes["foreground"] = File(self.foregrounds[index], read_colour)
         if self.trimaps:
             planes["trimap"] = File(self.trimaps[index], read_grey)
+        if self.plates:
+            planes["plate"] = File(self.plates[index], read_colour)
         return Row(index, path.name, read_size(path), planes)
 
 

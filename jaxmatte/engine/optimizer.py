@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +92,8 @@ def build(config: ConfigDict, params: Any, rate: optax.Schedule) -> optax.Gradie
     _require_matches(config.freeze, leaves, "optimizer.freeze")
     _require_matches([pattern for pattern, _ in config.groups], leaves, "optimizer.groups")
     parts = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    if config.get("clip_running"):
+        parts.append(clip_by_running_norm(config.clip_running))
     core = [_core(config)]
     if config.weight_decay:
         decayed = jax.tree.map(lambda path: bool(re.search(config.decay_pattern, path)), paths)
@@ -115,6 +117,39 @@ def build(config: ConfigDict, params: Any, rate: optax.Schedule) -> optax.Gradie
         steps = optax.MultiSteps(transformation, config.accumulate)
         transformation = optax.GradientTransformation(steps.init, steps.update)
     return transformation
+
+
+class RunningNorm(NamedTuple):
+    """State of `clip_by_running_norm`: the running global norm, 0 before the first gradient."""
+
+    norm: jax.Array
+
+
+def clip_by_running_norm(factor: float, decay: float = 0.999) -> optax.GradientTransformation:
+    """Scales gradients down to `factor` times the running mean of their global norms.
+
+    The first gradient passes and begins the mean; every later one enters it after it was compared,
+    with its norm before clipping, by a share of 1 - `decay`.
+    """
+    if factor < 1:
+        # Below 1, gradients as usual would be cut.
+        raise UserError(f"optimizer.clip_running={factor}: give 1 or more, or 0 for no clipping")
+
+    def init(params: Any) -> RunningNorm:
+        del params
+        return RunningNorm(jnp.zeros((), jnp.float32))
+
+    def update(gradient: Any, state: RunningNorm, params: Any = None) -> tuple[Any, RunningNorm]:
+        del params
+        norm = optax.tree.norm(gradient).astype(jnp.float32)
+        begun = state.norm > 0
+        limit = jnp.where(begun, factor * state.norm, norm)
+        share = jnp.where(norm > limit, limit / norm, 1.0)
+        after = jnp.where(begun, decay * state.norm + (1 - decay) * norm, norm)
+        clipped = jax.tree.map(lambda leaf: leaf * share.astype(leaf.dtype), gradient)
+        return clipped, RunningNorm(after)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _core(config: ConfigDict) -> optax.GradientTransformation:

@@ -18,7 +18,7 @@ from jaxmatte.engine import pictures, steps
 from jaxmatte.engine.parallel import Parallel, StopSignal
 from jaxmatte.engine.state import TrainState
 from jaxmatte.errors import UserError
-from jaxmatte.evaluate import report, settings
+from jaxmatte.evaluate import baselines, report, settings
 from jaxmatte.evaluate.columns import Column, columns
 from jaxmatte.evaluate.segmenter import Segmenter
 from jaxmatte.metrics import connectivity, matting, pair
@@ -33,6 +33,7 @@ class Evaluation:
         columns: The metrics under their protocols.
         rows: A dict a picture, in the set's order: index, name, and a number a column.
         constant: The MAD over all pixels of the best constant matte.
+        baseline: Of a network that is guided, what its guide gives alone; else None.
         picture: Rows of image, matte, truth, error and cut-out, [H,W,3] uint8.
     """
 
@@ -41,6 +42,7 @@ class Evaluation:
     rows: list[dict[str, Any]]
     constant: float
     picture: np.ndarray
+    baseline: baselines.Found | None = None
 
     @property
     def means(self) -> dict[str, float]:
@@ -55,10 +57,10 @@ class Evaluation:
     def line(self) -> str:
         """The means in one line."""
         told = ", ".join(f"{label} {value:.4f}" for label, value in self.labelled.items())
-        return (
-            f"{self.set_name}: {told} ({len(self.rows)} pictures; the best constant matte has MAD "
-            f"{self.constant:.4f})"
-        )
+        beaten = f"the best constant matte has MAD {self.constant:.4f}"
+        if self.baseline is not None:
+            beaten = self.baseline.line(self.means)
+        return f"{self.set_name}: {told} ({len(self.rows)} pictures; {beaten})"
 
     def summary(self) -> dict[str, Any]:
         """The means as a record."""
@@ -70,6 +72,7 @@ class Evaluation:
                 for label, mean in self.labelled.items()
             },
             "best constant matte, MAD": self.constant,
+            **(self.baseline.summary(self.means) if self.baseline else {}),
         }
 
     def table(self) -> str:
@@ -104,14 +107,16 @@ class Evaluator:
             name: Of `evaluation.sets`.
         """
         self._settings, self._parallel, self._name = group, parallel, name
-        self.data = pipeline.open_evaluation(group, config.data, config.seed)
+        guides = baselines.given(model.inputs, columns(group.protocol, group.metrics, True))
+        self.data = pipeline.open_evaluation(group, config.data, config.seed, guides)
         self._trimaps = self.data.source.has_trimaps
         given = group.segmenter
         self._segmenter = Segmenter(**given, parallel=parallel) if given.workdir else None
         if "trimap" in model.inputs and not self._trimaps and self._segmenter is None:
             raise UserError(
-                f"{config.paper} takes a trimap: name the folder in evaluation.trimaps, or in "
-                "evaluation.segmenter.workdir the directory of a network that makes them"
+                f"{config.paper} takes a trimap: name the folder in evaluation.trimaps (`python -m "
+                "jaxmatte.trimap` makes them), or in evaluation.segmenter.workdir the directory of "
+                "a network that makes them"
             )
         self.columns = columns(group.protocol, group.metrics, self._trimaps)
         rule = settings.rule(group, config.model)
@@ -129,6 +134,8 @@ class Evaluator:
         self._score = parallel.compile_rows(step)
         self._show = parallel.compile_eval(functools.partial(_show, model=model, rule=rule))
         self._constant: float | None = None
+        self._baseline = baselines.Baseline(config, group, model, self._trimaps) if guides else None
+        self._beaten: baselines.Found | None = None
 
     def run(self, state: TrainState, stop: StopSignal | None = None) -> Evaluation | None:
         """Scores the whole set; None where a signal asked to stop before the end."""
@@ -138,6 +145,8 @@ class Evaluator:
         histogram = np.zeros(256)
         numbers: list[np.ndarray] = []
         shown: list[dict[str, np.ndarray]] = []
+        baseline = self._unmeasured_baseline()
+        device = [*self._device, *([baseline.column] if baseline else [])]
         with _HostScores(self._host) as host:
             for batch in settings.progress(batches, total):
                 if stop is not None and stop.asked:
@@ -147,8 +156,10 @@ class Evaluator:
                 if self._segmenter is not None:
                     placed["predicted_trimap"] = self._segmenter(placed["image"])
                 scores = self._parallel.own(self._score(state, placed))
+                if baseline is not None:
+                    scores |= self._parallel.own(baseline.score(state, placed))
                 host.add(scores.pop("matte", None), batch)
-                numbers.append(_table(batch["index"], scores, self._device))
+                numbers.append(_table(batch["index"], scores, device))
                 if len(shown) * self._batch < self._settings.pictures:
                     shown.append(self._parallel.to_host(self._show(state, placed)))
                 if self._constant is None:
@@ -157,14 +168,29 @@ class Evaluator:
         if self._constant is None:
             pooled = self._parallel.sum_over_processes(histogram)
             self._constant = matting.constant_baseline(pooled)[1]
-        rows = self._rows(self._parallel.gather(own))
+        rows = self._rows(self._parallel.gather(own), device)
+        if baseline is not None:
+            self._beaten = baseline.found(rows)
+            rows = [{k: v for k, v in row.items() if k != baselines.NAME} for row in rows]
         return Evaluation(
             set_name=f"{self._name} ({self.data.name})" if self._name else self.data.name,
             columns=self.columns,
             rows=rows,
             constant=self._constant,
             picture=self._picture(shown, {row["index"]: row for row in rows}),
+            baseline=self._beaten,
         )
+
+    def _unmeasured_baseline(self) -> baselines.Baseline | None:
+        """The baseline, where it is not known yet and can be."""
+        if self._baseline is None or self._beaten is not None:
+            return None
+        try:
+            self._baseline.compile(self._parallel)
+        except UserError as error:  # a checkpoint is measured without what it was trained on
+            self._beaten = self._baseline.missing(error)
+            return None
+        return self._baseline
 
     def _with_bands(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The batch with the trimaps that a protocol makes of the true mattes."""
@@ -176,13 +202,14 @@ class Evaluator:
             bands[at, :height, :width, 0] = pair.band(np.ascontiguousarray(truth))
         return {**batch, "band": bands}
 
-    def _rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
+    def _rows(self, numbers: np.ndarray, device: list[Column]) -> list[dict[str, Any]]:
         rows = []
         for index, *values in numbers[numbers[:, 0] >= 0]:
             row: dict[str, Any] = {"index": int(index), "name": self.data.source.name(int(index))}
-            found = zip([*self._device, *self._host], map(float, values), strict=True)
+            found = zip([*device, *self._host], map(float, values), strict=True)
             by_name = {column.name: value for column, value in found}
-            rows.append(row | {column.name: by_name[column.name] for column in self.columns})
+            ordered = {column.name: by_name.pop(column.name) for column in self.columns}
+            rows.append(row | ordered | by_name)
         return sorted(rows, key=lambda row: row["index"])
 
     def _picture(

@@ -85,6 +85,47 @@ def test_accumulation_moves_every_second_batch_by_the_mean():
     np.testing.assert_allclose(after(config, 2)["head"]["conv"]["bias"], 0.95)
 
 
+def test_clipping_by_the_running_norm():
+    """The first gradient passes and begins the norm; each later one enters it unclipped."""
+    config = settings(name="sgd", momentum=0.0, learning_rate=1.0, clip_running=2.0)
+    transformation = build(config)
+    state, running = transformation.init(PARAMS), 0.0
+    one = float(optax.tree.norm(GRADIENT))
+    for size in (3.0, 1.0, 100.0, 0.5, 5.9, 6.7):
+        gradient = jax.tree.map(lambda leaf, s=size: s * leaf, GRADIENT)
+        updates, state = transformation.update(gradient, state, PARAMS)
+        limit = 2 * running if running else np.inf
+        running = 0.999 * running + 0.001 * size * one if running else size * one
+        moved = float(optax.tree.norm(updates))
+        assert moved == pytest.approx(min(size * one, limit), rel=1e-5)
+        (kept,) = (s for s in jax.tree.leaves(state, is_leaf=is_running) if is_running(s))
+        assert float(kept.norm) == pytest.approx(running, rel=1e-5)
+    directions = jax.tree.map(lambda update, leaf: -update / leaf, updates, GRADIENT)
+    shares = np.concatenate([np.ravel(part) for part in jax.tree.leaves(directions)])
+    np.testing.assert_allclose(shares, shares[0], rtol=1e-5)
+
+
+def is_running(node):
+    return isinstance(node, optimizer.RunningNorm)
+
+
+def test_the_running_norm_is_of_what_is_trained_and_not_of_zeros():
+    config = settings(
+        name="sgd", momentum=0.0, learning_rate=1.0, clip_running=2.0, freeze=("^encoder/",)
+    )
+    transformation = build(config)
+    state = transformation.init(PARAMS)
+    norms = []
+    for size in (0.0, 1.0, 10.0):
+        gradient = jax.tree.map(lambda leaf, s=size: s * leaf, GRADIENT)
+        updates, state = transformation.update(gradient, state, PARAMS)
+        assert not updates["encoder"]["conv"]["kernel"].any()
+        norms.append(float(optax.tree.norm(updates["head"])))
+    # A gradient of 0 does not begin it: nothing would ever move.
+    head = float(optax.tree.norm(GRADIENT["head"]))
+    np.testing.assert_allclose(norms, [0.0, head, 2 * head], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("changes", "at", "expected"),
     [
@@ -172,6 +213,7 @@ def test_ppmattings_schedule_from_its_formula():
         ({"warmup_shape": "square"}, "optimizer.warmup_shape='square'; there are: linear, exp"),
         ({"warmup_shape": "exponential"}, "optimizer.warmup_from=0"),
         ({"warmup_from": 1.5}, "optimizer.warmup_from=1.5"),
+        ({"clip_running": 0.5}, "optimizer.clip_running=0.5: give 1 or more"),
         ({"freeze": ("decoder",)}, "optimizer.freeze: no parameter"),
         ({"groups": (("(", 1.0),)}, "not a regular expression"),
     ],
