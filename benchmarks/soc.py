@@ -45,8 +45,10 @@ def configurations(seed: int, path: pathlib.Path, quick: bool) -> tuple[ConfigDi
     return first.lock(), second.lock()
 
 
-def errors(config: ConfigDict, path: pathlib.Path, which: str, split: str) -> dict[str, float]:
-    """MAD of a trained network on held-out scenes of each mode."""
+def errors(
+    config: ConfigDict, path: pathlib.Path, which: str, split: str, count: int
+) -> dict[str, np.ndarray]:
+    """MAD of a trained network on each of so many held-out scenes of each mode."""
     model, variables, _ = evaluate.load(config, path, which)
 
     def network(image: jax.Array) -> dict:
@@ -55,7 +57,6 @@ def errors(config: ConfigDict, path: pathlib.Path, which: str, split: str) -> di
     predict = jax.jit(lambda images: inference.direct(network, images / 255.0))
     settings, found = config.data.studio, {}
     for mode in MODES:
-        count = settings[split]
         scenes = studio.StudioSource(split, count, settings.scene, mode, config.seed)
         mads = []
         for start in range(0, count, 8):
@@ -65,29 +66,39 @@ def errors(config: ConfigDict, path: pathlib.Path, which: str, split: str) -> di
                 metrics.mad(matte, row["alpha"], protocol="modnet")
                 for matte, row in zip(mattes, rows, strict=True)
             ]
-        found[mode] = float(np.mean(mads))
+        found[mode] = np.array(mads)
     return found
 
 
-def measure(seed: int, path: pathlib.Path, split: str, quick: bool) -> list[float]:
-    """MADs of one seed: on composite and on natural scenes, each before and after."""
+def measure(
+    seed: int, path: pathlib.Path, split: str, count: int, quick: bool
+) -> tuple[list[float], float]:
+    """MADs of one seed, on composite and on natural scenes, each before and after.
+
+    The last number is the standard error of the change on natural scenes, each scene compared with
+    itself.
+    """
     first, second = configurations(seed, path, quick)
     train(first, path / "composite")
     train(second, path / "adapted")
-    before = errors(first, path / "composite", "best", split)
-    after = errors(second, path / "adapted", "last", split)
-    return [found[mode] for mode in MODES for found in (before, after)]
+    before = errors(first, path / "composite", "best", split, count)
+    after = errors(second, path / "adapted", "last", split, count)
+    means = [float(found[mode].mean()) for mode in MODES for found in (before, after)]
+    change = after["natural"] - before["natural"]
+    return means, float(change.std(ddof=1) / np.sqrt(count))
 
 
-def row(name: str, mads: np.ndarray) -> str:
+def row(name: str, mads: np.ndarray, error: float) -> str:
     cells = [f"{value:.4f}" for value in mads]
-    return f"| {' | '.join([name, *cells, f'{100 * (mads[3] / mads[2] - 1):+.1f} %'])} |"
+    change = f"{100 * (mads[3] / mads[2] - 1):+.1f} +- {100 * error / mads[2]:.1f} %"
+    return f"| {' | '.join([name, *cells, change])} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--scenes", type=int, default=512, help="held-out scenes of each mode")
     parser.add_argument("--quick", action="store_true", help="a few steps of a tiny network")
     parser.add_argument("--workdir", help="keeps the runs there, and goes on with them")
     options = parser.parse_args()
@@ -96,18 +107,17 @@ def main() -> None:
     cache.enable("user")
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(options.workdir or temporary)
-        found = np.array(
-            [
-                measure(seed, folder / f"seed{seed}", options.split, options.quick)
-                for seed in range(options.seeds)
-            ]
-        )
-    print(f"MAD[modnet, whole] on {options.split} scenes of the studio\n")
+        found = [
+            measure(seed, folder / f"seed{seed}", options.split, options.scenes, options.quick)
+            for seed in range(options.seeds)
+        ]
+    mads, deviations = np.array([means for means, _ in found]), np.array([e for _, e in found])
+    print(f"MAD[modnet, whole] on {options.scenes} {options.split} scenes of the studio\n")
     print(f"| {' | '.join(COLUMNS)} |")
     print(f"|{' --- |' * len(COLUMNS)}")
-    for seed, mads in enumerate(found):
-        print(row(str(seed), mads))
-    print(row("mean", found.mean(0)))
+    for seed, (means, error) in enumerate(found):
+        print(row(str(seed), np.array(means), error))
+    print(row("mean", mads.mean(0), float(np.sqrt(np.sum(deviations**2)) / len(found))))
 
 
 if __name__ == "__main__":

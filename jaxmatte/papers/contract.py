@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jaxmatte.errors import UserError
@@ -71,12 +72,16 @@ class Official:
       tied: official name -> the name it is a second copy of, which must hold the same values.
       unused: regular expression of whole names -> why the model does not need them.
       partial: whether the model has variables that this layout does not know.
+      rewrite: what becomes of the official state dict before names are looked up (DataParallel's
+        `module.` is gone then), such as folding two tensors into one; None: nothing. It leaves
+        alone what it does not know, so that it is named like all that is missing or unknown.
     """
 
     entries: Mapping[str, Entry]
     tied: Mapping[str, str] = field(default_factory=dict)
     unused: Mapping[str, str] = field(default_factory=dict)
     partial: bool = False
+    rewrite: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None
 
     def reason(self, name: str) -> str | None:
         """Why the entry `name` is not used; None if it is none of the known ones."""
@@ -144,6 +149,7 @@ def torch_entries(
     model: nn.Module,
     rename: Callable[[str], str | None],
     leaves: Mapping[str, str] = TORCH_LEAVES,
+    transposed: str | None = None,
 ) -> dict[str, Entry]:
     """The entries of a foreign state dict, given the foreign name of each of our modules.
 
@@ -152,13 +158,17 @@ def torch_entries(
       rename: our module's path, joined by "/", to the module's name in the state dict;
         None leaves a module out.
       leaves: our leaf to the foreign one.
+      transposed: regular expression of our modules whose kernels are a transposed convolution's.
     """
     entries = {}
     for path, shape in abstract_variables(model).items():
-        module = rename("/".join(path[1:-1]))
+        ours = "/".join(path[1:-1])
+        module = rename(ours)
         if module is None:
             continue
         kernel = {4: "conv", 2: "dense"}
         transform = kernel[len(shape.shape)] if path[-1] == "kernel" else "same"
+        if transform == "conv" and transposed and re.search(transposed, ours):
+            transform = "transposed"
         entries[f"{module}.{leaves[path[-1]]}"] = Entry(path, transform)
     return entries

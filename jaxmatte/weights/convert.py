@@ -15,6 +15,7 @@ from jaxmatte.papers.contract import Official, abstract_variables
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "same": lambda tensor: tensor,
     "conv": lambda tensor: tensor.transpose(2, 3, 1, 0),  # OIHW -> HWIO
+    "transposed": lambda tensor: tensor.transpose(2, 3, 0, 1),  # IOHW -> HWIO
     "dense": lambda tensor: tensor.transpose(1, 0),  # OI -> IO
 }
 
@@ -41,6 +42,8 @@ def convert(
     """
     official = papers.module_of(model).official(model, layout)
     state = _without_module(state)
+    if official.rewrite:
+        state = dict(official.rewrite(state))
     _check_names(state, official, layout)
     shapes = abstract_variables(model)
     variables: dict[tuple[str, ...], np.ndarray] = {}
@@ -70,7 +73,8 @@ def merge(variables: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, An
     Raises:
       UserError: if `part` has a variable that `variables` lacks or that has another shape.
     """
-    merged = flatten_dict(variables)
+    # A model without BatchNorm has no statistics, but a place for them.
+    merged = flatten_dict(variables, keep_empty_nodes=True)
     wrong = []
     for path, value in flatten_dict(part).items():
         if path not in merged:

@@ -1,5 +1,6 @@
 """Conversion of official state dicts: complete, strict, and clear about what is wrong."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxmatte import papers, weights
 from jaxmatte.errors import UserError
+from jaxmatte.layers import Conv
 from jaxmatte.papers import gfm
-from jaxmatte.papers.contract import abstract_variables
+from jaxmatte.papers.contract import Official, abstract_variables, torch_entries
 
 # Ours back to PyTorch's layout.
 INVERSE = {"same": (), "conv": (3, 2, 0, 1), "dense": (1, 0)}
@@ -172,3 +174,75 @@ def test_merge_replaces_a_part_and_keeps_the_rest():
         weights.merge(start, unflatten_dict({stem: np.zeros(2)}))
     with pytest.raises(UserError, match=r"params/decoder/bias \(unknown\)"):
         weights.merge(start, {"params": {"decoder": {"bias": np.zeros(2)}}})
+
+
+def test_merge_keeps_the_place_of_statistics_that_a_model_does_not_have():
+    kernel = np.zeros(2, np.float32)
+    start = {"params": {"conv": {"kernel": kernel}}, "batch_stats": {}}
+    merged = weights.merge(start, {"params": {"conv": {"kernel": kernel + 1}}})
+    assert merged["batch_stats"] == {}
+    np.testing.assert_array_equal(merged["params"]["conv"]["kernel"], kernel + 1)
+
+
+class Toy(nn.Module):
+    """A convolution and a transposed one, whose kernels differ by name only."""
+
+    inputs = ("image",)
+
+    @nn.compact
+    def __call__(self, image, train):
+        del train
+        return {"alpha": Conv(3, name="up")(Conv(3, name="plain")(image))}
+
+
+def toy_paper(monkeypatch, rewrite=None):
+    model = Toy()
+    entries = torch_entries(model, lambda module: f"layer.{module}", transposed="^up$")
+
+    class Paper:
+        official = staticmethod(lambda model, layout: Official(entries, rewrite=rewrite))
+
+    monkeypatch.setattr(papers, "module_of", lambda model: Paper)
+    generator = np.random.default_rng(0)
+    state = {
+        f"layer.{name}.{leaf}": generator.random(shape, np.float32)
+        for name in ("plain", "up")
+        for leaf, shape in (("weight", (3, 3, 3, 3)), ("bias", (3,)))
+    }
+    return model, state
+
+
+def test_kernels_of_transposed_convolutions_have_their_inputs_first(monkeypatch):
+    model, state = toy_paper(monkeypatch)
+    found = weights.convert(state, model)["params"]
+    for name, order in (("plain", (2, 3, 1, 0)), ("up", (2, 3, 0, 1))):
+        expected = state[f"layer.{name}.weight"].transpose(order)
+        np.testing.assert_array_equal(found[name]["kernel"], expected)
+
+
+def test_a_layout_may_rewrite_the_state_before_names_are_looked_up(monkeypatch):
+    """Two tensors become one; the prefix is gone by then, and what is given stays as it is."""
+    seen = {}
+
+    def rewrite(state):
+        seen.update(state)
+        found = dict(state)
+        if "layer.up.scale" in state:
+            found["layer.up.weight"] = found.pop("layer.up.half") * found.pop("layer.up.scale")
+        return found
+
+    model, state = toy_paper(monkeypatch, rewrite)
+    plain = weights.convert(state, model)
+    parts = dict(state)
+    parts["layer.up.half"] = parts.pop("layer.up.weight") / 2
+    parts["layer.up.scale"] = np.float32(2)
+    given = {f"module.{name}": value for name, value in parts.items()}
+    again = dict(given)
+    jax.tree.map(np.testing.assert_array_equal, weights.convert(given, model), plain)
+    assert given.keys() == again.keys()
+    assert {*seen} >= {*parts}
+    parts.pop("layer.up.scale")  # what it cannot rewrite is named as it stands
+    with pytest.raises(
+        UserError, match=r"lack layer\.up\.weight; they hold unknown layer\.up\.half"
+    ):
+        weights.convert(parts, model)
