@@ -55,6 +55,9 @@ ROWS = (
     ("bisenetv2", {"classes": 19}, ALL, 5_231_487, 17.779),
     ("bisenetv2", {"classes": 3}, "logits", 5_193_263, 12.235),
     ("bisenetv2", {"classes": 2}, "logits", 5_190_874, 12.230),
+    ("dim", {"layout": "mmagic"}, "alpha", 26_200_001, 154.70),
+    ("dim", {"layout": "mmagic", "refine": True}, "alpha", 26_276_802, 174.79),
+    ("dim", {"layout": "hct_v15"}, "alpha", 28_297_153, 155.24),
 )
 
 

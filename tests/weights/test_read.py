@@ -1,12 +1,9 @@
 """Weight files of every kind, written here byte by byte, read back without their frameworks."""
 
 import collections
-import io
 import json
 import pickle
 import struct
-import sys
-import types
 import zipfile
 
 import numpy as np
@@ -14,121 +11,16 @@ import pytest
 
 from jaxmatte import weights
 from jaxmatte.errors import UserError
-
-MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
-KINDS = {
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "DoubleStorage": np.float64,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
-
-
-class Storage:
-    """What a tensor's pickle refers to by a persistent id."""
-
-    def __init__(self, kind, key, data, count):
-        self.kind, self.key, self.data, self.count = kind, key, data, count
-
-
-class Tensor:
-    """Pickles itself as PyTorch's tensors do."""
-
-    def __init__(self, storage, shape, strides, offset=0):
-        self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
-
-    def __reduce__(self):
-        rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
-        hooks = collections.OrderedDict()
-        return rebuild, (self.storage, self.offset, self.shape, self.strides, False, hooks)
-
-
-class Parameter:
-    """Pickles itself as PyTorch's parameters do."""
-
-    def __init__(self, tensor):
-        self.tensor = tensor
-
-    def __reduce__(self):
-        rebuild = sys.modules["torch._utils"]._rebuild_parameter
-        return rebuild, (self.tensor, True, collections.OrderedDict())
-
-
-@pytest.fixture(autouse=True)
-def torch_names(monkeypatch):
-    """Modules of PyTorch's names, so that pickle can write (never read) references to them."""
-
-    def named(module, name, value):
-        value.__module__, value.__qualname__, value.__name__ = module, name, name
-        setattr(sys.modules[module], name, value)
-
-    for module in ("torch", "torch._utils"):
-        monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
-    for name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
-        named("torch._utils", name, lambda *arguments: pytest.fail("ran foreign code"))
-    for name in (*KINDS, "BFloat16Storage"):
-        named("torch", name, type(name, (), {}))
-
-
-class Pickler(pickle.Pickler):
-    def __init__(self, file, legacy):
-        super().__init__(file, protocol=2)
-        self.legacy = legacy
-
-    def persistent_id(self, value):
-        if not isinstance(value, Storage):
-            return None
-        kind = getattr(sys.modules["torch"], value.kind)
-        pid = ("storage", kind, value.key, "cuda:0", value.count)
-        return (*pid, None) if self.legacy else pid
-
-
-def tensor(array, key):
-    kind = next(kind for kind, dtype in KINDS.items() if array.dtype == dtype)
-    storage = Storage(kind, key, array.tobytes(), array.size)
-    return Tensor(storage, array.shape, tuple(s // array.itemsize for s in array.strides))
-
-
-def storages(value):
-    """All storages below a value, in order, once each."""
-    found = {}
-    stack = [value]
-    while stack:
-        item = stack.pop(0)
-        item = item.tensor if isinstance(item, Parameter) else item
-        if isinstance(item, dict):
-            stack += item.values()
-        elif isinstance(item, Tensor):
-            found[item.storage.key] = item.storage
-    return list(found.values())
-
-
-def write_zip(path, value, byteorder=b"little"):
-    pickled = io.BytesIO()
-    Pickler(pickled, legacy=False).dump(value)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickled.getvalue())
-        archive.writestr("archive/byteorder", byteorder)
-        for storage in storages(value):
-            archive.writestr(f"archive/data/{storage.key}", storage.data)
-        archive.writestr("archive/version", b"3\n")
-
-
-def write_legacy(path, value):
-    with open(path, "wb") as file:
-        for item in (MAGIC, VERSION, {"protocol_version": VERSION, "little_endian": True}):
-            pickle.dump(item, file, protocol=2)
-        Pickler(file, legacy=True).dump(value)
-        used = sorted(storages(value), key=lambda storage: storage.key, reverse=True)
-        pickle.dump([storage.key for storage in used], file, protocol=2)
-        for storage in used:
-            file.write(struct.pack("<q", storage.count) + storage.data)
-
-
-WRITERS = {"zip": write_zip, "legacy": write_legacy}
+from tests.weights.torch_files import (
+    KINDS,
+    WRITERS,
+    Parameter,
+    Storage,
+    Tensor,
+    tensor,
+    write_legacy,
+    write_zip,
+)
 
 
 def arrays():
