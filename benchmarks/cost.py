@@ -58,6 +58,8 @@ ROWS = (
     ("dim", {"layout": "mmagic"}, "alpha", 26_200_001, 154.70),
     ("dim", {"layout": "mmagic", "refine": True}, "alpha", 26_276_802, 174.79),
     ("dim", {"layout": "hct_v15"}, "alpha", 28_297_153, 155.24),
+    ("gca", {"attention": True}, "alpha", 25_164_529, 47.612),
+    ("gca", {"attention": False}, "alpha", 25_072_481, 41.704),
 )
 
 

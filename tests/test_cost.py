@@ -56,5 +56,7 @@ def test_parameters_and_operations_are_the_published_ones(row):
     parameters, counts = cost.measured(paper, fields, output, compiles=False)
     assert parameters == published
     assert counts["zeros too"] == pytest.approx(2e9 * multiply_adds, rel=0.02)
-    # HRNet's last maps at 1/8 and 1/16 are not needed and not counted here.
-    assert counts["products"] == pytest.approx(2e9 * multiply_adds, rel=0.004)
+    # HRNet's last maps at 1/8 and 1/16 are not needed and not counted here; GCA's transposed
+    # convolutions are computed as plain ones, which see a row and a column more.
+    exact = 0.007 if paper == "gca" else 0.004
+    assert counts["products"] == pytest.approx(2e9 * multiply_adds, rel=exact)

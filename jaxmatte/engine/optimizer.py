@@ -92,7 +92,7 @@ def build(config: ConfigDict, params: Any, rate: optax.Schedule) -> optax.Gradie
     _require_matches(config.freeze, leaves, "optimizer.freeze")
     _require_matches([pattern for pattern, _ in config.groups], leaves, "optimizer.groups")
     parts = [optax.clip_by_global_norm(config.clip)] if config.clip else []
-    if config.get("clip_running"):
+    if config.clip_running:
         parts.append(clip_by_running_norm(config.clip_running))
     core = [_core(config)]
     if config.weight_decay:

@@ -5,7 +5,9 @@ import optax
 import pytest
 
 from configs import common
-from jaxmatte.engine import optimizer
+from jaxmatte.engine import optimizer, state
+from jaxmatte.engine.checkpoint import Checkpoints, Position
+from jaxmatte.engine.parallel import Parallel
 from jaxmatte.errors import UserError
 
 PARAMS = {
@@ -107,6 +109,25 @@ def test_clipping_by_the_running_norm():
 
 def is_running(node):
     return isinstance(node, optimizer.RunningNorm)
+
+
+def test_the_running_norm_is_saved_with_the_optimizer(tmp_path):
+    transformation = build(settings(clip_running=2.0))
+    parallel = Parallel("jit")
+    variables = {"params": PARAMS, "batch_stats": {}}
+
+    def start():
+        return state.from_variables(variables, transformation, jax.random.key(0), averaged=False)
+
+    before = start()
+    _, changed = transformation.update(GRADIENT, before.opt_state, PARAMS)
+    saved = parallel.place(before.replace(opt_state=changed))
+    with Checkpoints(tmp_path, common.base().checkpoint, parallel) as checkpoints:
+        checkpoints.save(1, saved, Position(8, ""), {})
+        checkpoints.wait()
+        found, _ = checkpoints.restore(1, parallel.abstract(jax.eval_shape(start)))
+    (kept,) = (s for s in jax.tree.leaves(found.opt_state, is_leaf=is_running) if is_running(s))
+    assert float(kept.norm) == pytest.approx(float(optax.tree.norm(GRADIENT)))
 
 
 def test_the_running_norm_is_of_what_is_trained_and_not_of_zeros():
