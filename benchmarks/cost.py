@@ -60,6 +60,9 @@ ROWS = (
     ("dim", {"layout": "hct_v15"}, "alpha", 28_297_153, 155.24),
     ("gca", {"attention": True}, "alpha", 25_164_529, 47.612),
     ("gca", {"attention": False}, "alpha", 25_072_481, 41.704),
+    ("bgmv2", {"encoder": "mobilenet_v2", "refine": "none"}, ALL, 4_991_395, 14.894),
+    ("bgmv2", {"encoder": "resnet50", "refine": "none"}, ALL, 40_232_259, 63.997),
+    ("bgmv2", {"encoder": "resnet101", "refine": "none"}, ALL, 59_224_387, 83.391),
 )
 
 

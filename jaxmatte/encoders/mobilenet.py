@@ -32,6 +32,7 @@ class InvertedResidual(nn.Module):
     kernel_init: Initializer = kaiming_normal_fan_out
     dtype: Dtype = jnp.float32
     bn_axis: str | None = None
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -46,7 +47,7 @@ class InvertedResidual(nn.Module):
         if self.expansion != 1:
             y = conv(hidden, 1, activation=nn.relu6, name="expand")(y, train)
         filters = {"groups": hidden, "activation": nn.relu6}
-        y = conv(hidden, 3, self.stride, **filters, name="depthwise")(y, train)
+        y = conv(hidden, 3, self.stride, self.dilation, **filters, name="depthwise")(y, train)
         y = conv(self.features, 1, activation=None, name="project")(y, train)
         return x + y if self.stride == 1 and x.shape[-1] == self.features else y
 
@@ -58,16 +59,21 @@ class MobileNetV2(nn.Module):
       width: multiplies all channels, to whole multiples of 8; the last 1280 too, which
         torchvision's narrow ones keep.
       kernel_init: of every convolution; the default is torchvision's.
+      output_stride: 32, or 16 or 8: what would halve further dilates instead, and gives no map of
+        its own. As in torchvision's ResNets, the block that would halve is not dilated yet.
+      last: whether the 1x1 convolution to 1280 channels ends it.
     """
 
     width: float = 1.0
     dtype: Dtype = jnp.float32
     bn_axis: str | None = None
     kernel_init: Initializer = kaiming_normal_fan_out
+    output_stride: int = 32
+    last: bool = True
 
     @nn.compact
     def __call__(self, image: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        """[B, H, W, 3] -> five maps; 16, 24, 32, 96, 1280 channels."""
+        """[B, H, W, C] -> five maps; 16, 24, 32, 96, 1280 channels."""
         rest: dict[str, Any] = {
             "kernel_init": self.kernel_init,
             "dtype": self.dtype,
@@ -75,16 +81,21 @@ class MobileNetV2(nn.Module):
         }
         conv: Any = partial(ConvNormRelu, use_bias=False, activation=nn.relu6, **rest)
         x = conv(scaled(32, self.width), 3, 2, name="stem")(image, train)
-        maps, number = [], 0
+        maps, number, reached, dilation = [], 0, 2, 1
         for expansion, channels, count, first_stride in STAGES:
             for i in range(count):
                 number += 1
-                stride = first_stride if i == 0 else 1
-                if stride == 2:  # the last map before each halving is what decoders read
+                features, stride = scaled(channels, self.width), first_stride if i == 0 else 1
+                own = dilation
+                if stride == 2 and reached == self.output_stride:
+                    stride, dilation = 1, 2 * dilation
+                elif stride == 2:  # the last map before each halving is what decoders read
                     maps.append(x)
-                features = scaled(channels, self.width)
-                block = InvertedResidual(features, stride, expansion, name=f"block{number}", **rest)
-                x = block(x, train)
+                    reached *= 2
+                block = partial(InvertedResidual, features, stride, expansion, dilation=own)
+                x = block(name=f"block{number}", **rest)(x, train)
+        if not self.last:
+            return (*maps, x)
         return (*maps, conv(scaled(1280, self.width), 1, name="last")(x, train))
 
 

@@ -45,6 +45,7 @@ class Bottleneck(nn.Module):
     kernel_init: Initializer | None = kaiming_normal_fan_out
     dtype: Dtype = jnp.float32
     bn_axis: str | None = None
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -58,7 +59,7 @@ class Bottleneck(nn.Module):
         )
         outputs = 4 * self.features
         y = conv(self.features, 1, name="layer1")(x, train)
-        y = conv(self.features, 3, self.stride, name="layer2")(y, train)
+        y = conv(self.features, 3, self.stride, self.dilation, name="layer2")(y, train)
         y = conv(outputs, 1, activation=None, name="layer3")(y, train)
         if self.stride != 1 or x.shape[-1] != outputs:
             x = conv(outputs, 1, self.stride, activation=None, name="shortcut")(x, train)
@@ -66,7 +67,10 @@ class Bottleneck(nn.Module):
 
 
 class Stage(nn.Module):
-    """`count` blocks, numbered from `first`; the first one takes the stride."""
+    """`count` blocks, numbered from `first`; the first one takes the stride.
+
+    The others are dilated where `dilation` is not 1, which only bottlenecks know.
+    """
 
     block: type[nn.Module]
     count: int
@@ -76,6 +80,7 @@ class Stage(nn.Module):
     kernel_init: Initializer | None = kaiming_normal_fan_out
     dtype: Dtype = jnp.float32
     bn_axis: str | None = None
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -83,24 +88,30 @@ class Stage(nn.Module):
         block: Any = partial(
             self.block, kernel_init=self.kernel_init, dtype=self.dtype, bn_axis=self.bn_axis
         )
+        dilated = {} if self.dilation == 1 else {"dilation": self.dilation}
         for i in range(self.count):
-            stride = self.stride if i == 0 else 1
-            x = block(self.features, stride, name=f"block{self.first + i}")(x, train)
+            shape = {"stride": self.stride} if i == 0 else dilated
+            x = block(self.features, name=f"block{self.first + i}", **shape)(x, train)
         return x
 
 
 class ResNet(nn.Module):
-    """The stem and the four stages -> maps at strides 2, 4, 8, 16 and 32."""
+    """The stem and the four stages -> maps at strides 2, 4, 8, 16 and 32.
+
+    With an `output_stride` of 16 the last stage keeps the size: it dilates instead, by
+    torchvision's rule, its first block not yet.
+    """
 
     block: type[nn.Module]
     counts: tuple[int, int, int, int]
     width: float = 1.0
     dtype: Dtype = jnp.float32
     bn_axis: str | None = None
+    output_stride: int = 32
 
     @nn.compact
     def __call__(self, image: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        """[B, H, W, 3] -> five maps; 64, 64, 128, 256, 512 channels (x4 with bottlenecks)."""
+        """[B, H, W, C] -> five maps; 64, 64, 128, 256, 512 channels (x4 with bottlenecks)."""
         rest: dict[str, Any] = {"dtype": self.dtype, "bn_axis": self.bn_axis}
         stem = ConvNormRelu(
             scaled(64, self.width),
@@ -115,8 +126,11 @@ class ResNet(nn.Module):
         x = max_pool(maps[0], window=3, stride=2, padding=1)
         for i, count in enumerate(self.counts):
             features, stride = scaled(64 * 2**i, self.width), 1 if i == 0 else 2
-            stage = Stage(self.block, count, features, stride, name=f"stage{i + 1}", **rest)
-            x = stage(x, train)
+            dilation = 1
+            if 4 * 2**i > self.output_stride:
+                stride, dilation = 1, 2
+            stage = partial(Stage, self.block, count, features, stride, dilation=dilation)
+            x = stage(name=f"stage{i + 1}", **rest)(x, train)
             maps.append(x)
         return tuple(maps)
 

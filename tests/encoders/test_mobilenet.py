@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from jax.extend import core
 
 from jaxmatte.encoders import mobilenet
 from jaxmatte.papers.contract import renamed
 
+KEY = jax.random.key(0)
 IMAGE = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
 
 
@@ -29,6 +31,40 @@ def test_maps_and_parameters():
     ]
     # torchvision's total without the classifier's 1,281,000.
     assert sum(int(np.prod(p.shape)) for p in params.values()) == 3_504_872 - 1_281_000
+
+
+def test_dilation_in_place_of_the_last_halving():
+    """torchvision's rule: what would halve is not dilated yet; the block names stay the same."""
+    encoder = mobilenet.MobileNetV2(output_stride=16, last=False)
+    image = jax.ShapeDtypeStruct((1, 65, 96, 6), jnp.float32)
+    run = lambda k, x: encoder.init_with_output(k, x, train=False)  # noqa: E731
+    maps, variables = jax.eval_shape(run, jax.random.key(0), image)
+    assert [m.shape[1:] for m in maps] == [(33, 48, 16), (17, 24, 24), (9, 12, 32), (5, 6, 320)]
+    _, params = shapes(mobilenet.MobileNetV2())
+    found = flatten_dict(variables["params"], sep="/")
+    stem = "stem/conv/kernel"
+    assert found.pop(stem).shape == (3, 3, 6, 32)
+    kept = {path: p for path, p in params.items() if "last" not in path and path != stem}
+    assert found == kept
+    assert dilations(encoder, image) == [((1, 1), (2, 2))] * 3
+
+
+def dilations(encoder, image):
+    """Stride and dilation of every dilated convolution in a program for a device."""
+    found = []
+
+    def collect(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "conv_general_dilated":
+                of = equation.params
+                found.append((of["window_strides"], of["rhs_dilation"]))
+            for inner in core.jaxprs_in_params(equation.params):
+                collect(inner)
+
+    variables = jax.eval_shape(lambda k, x: encoder.init(k, x, train=False), KEY, image)
+    run = lambda v, x: encoder.apply(v, x, train=False)  # noqa: E731
+    collect(jax.make_jaxpr(run)(variables, image).jaxpr)
+    return [(stride, dilation) for stride, dilation in found if dilation != (1, 1)]
 
 
 def test_width_scales_the_channels():

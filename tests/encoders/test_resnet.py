@@ -35,6 +35,22 @@ def test_maps_and_parameters(encoder, strides, channels, count):
     assert shapes(encoder()) == (strides, channels, count)
 
 
+def test_dilation_in_place_of_the_last_halving():
+    """torchvision's rule: the stage's first block keeps stride and dilation of 1."""
+    encoder = resnet.ResNet50(output_stride=16, width=0.25)
+    strides, channels, count = shapes(encoder)
+    assert strides == [2, 4, 8, 16, 16]
+    plain, others, same = shapes(resnet.ResNet50(width=0.25))
+    assert (plain[-1], channels, count) == (32, others, same)
+    image = jnp.zeros((1, 32, 32, 6))
+    block = resnet.Stage(resnet.Bottleneck, 2, 8, dilation=2)
+    variables = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, train=False), image)
+    program = str(jax.make_jaxpr(lambda v, x: block.apply(v, x, train=False))(variables, image))
+    # Of the two 3x3s the first is not dilated yet; the shortcut keeps the size.
+    assert program.count("rhs_dilation=(2, 2)") == 1
+    assert "window_strides=(2, 2)" not in program
+
+
 def test_full_resolution_variant():
     strides, channels, _ = shapes(resnet.FullResolutionResNet34())
     assert strides == [1, 1, 2, 4, 8, 16, 32]
