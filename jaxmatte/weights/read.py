@@ -28,7 +28,7 @@ from jaxmatte.weights.unpickle import (
 )
 
 # Keys under which trainers put the state dict beside optimizers and counters.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "params", "network")
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "params", "network")
 
 _SAFETENSORS = {
     "F64": "<f8",

@@ -40,7 +40,7 @@ def assert_same(read, expected):
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "params"])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state", "model", "params"])
 def test_pytorch_files(tmp_path, write, wrapper):
     expected = arrays()
     state = collections.OrderedDict()
