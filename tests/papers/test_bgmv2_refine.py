@@ -86,7 +86,6 @@ def refiner(**fields):
         "kernel": 3,
         "prevent_oversampling": True,
         "gather": True,
-        "width": 0.25,
         "dtype": jnp.float32,
         "bn_axis": None,
     }

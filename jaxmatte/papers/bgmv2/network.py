@@ -88,7 +88,7 @@ class Model(nn.Module):
       clamp: what alpha, foreground and error, which are cut to 0..1, learn outside: "released":
         nothing, so that a network that starts from random weights may stay at 0 for ever;
         "inward": to come back.
-      width: multiplies all channels; 1.0 is the paper.
+      width: multiplies the base network's channels; 1.0 is the paper. The refiner has few as it is.
       dtype: what the network computes in; the outputs are float32.
       bn_axis: the mapped axis whose replicas share their batch statistics.
     """
@@ -210,7 +210,6 @@ class Model(nn.Module):
             self.kernel,
             self.prevent_oversampling,
             self.gather,
-            self.width,
             jnp.dtype(self.dtype),
             self.bn_axis,
             name="refiner",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmatte.layers import BatchNorm, Conv, Dtype, scaled, upsample_nearest
+from jaxmatte.layers import BatchNorm, Conv, Dtype, upsample_nearest
 from jaxmatte.papers.bgmv2.common import fit
 
 MODES = ("full", "sampling", "thresholding")
@@ -118,7 +118,6 @@ class Refiner(nn.Module):
     kernel: int
     prevent_oversampling: bool
     gather: bool
-    width: float
     dtype: Dtype
     bn_axis: str | None
 
@@ -189,7 +188,7 @@ class Refiner(nn.Module):
           Alpha and residual [B, H, W, 4], float32.
         """
         layers = [
-            Layer(scaled(n, self.width), self.kernel, self.dtype, self.bn_axis, name=f"layer{i}")
+            Layer(n, self.kernel, self.dtype, self.bn_axis, name=f"layer{i}")
             for i, n in enumerate((24, 16, 12), start=1)
         ]
         of = counts or (None, None, None)
