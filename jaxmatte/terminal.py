@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TextIO
 
+from jaxmatte.errors import UserError
+
 
 def leave(main: Callable[[], int]) -> NoReturn:
     """Runs a command and leaves with its exit code."""
@@ -17,6 +19,23 @@ def leave(main: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+def exit_code(command: Callable[[], int], stopped: str = "stopped") -> int:
+    """Runs a command; a person's mistake becomes one line and 2, Ctrl-C one line and 130.
+
+    Args:
+        command: Gives its own exit code.
+        stopped: What is said after Ctrl-C.
+    """
+    try:
+        return command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
 
 
 def count(text: str) -> int:

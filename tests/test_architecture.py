@@ -20,7 +20,8 @@ LEVELS = (
     {"losses", "labels", "encoders", "foreground", "alignment"},
     {"layers"},
     {"resampling"},
-    {"errors", "memory", "terminal", ""},
+    {"memory", "terminal"},
+    {"errors", ""},
 )
 SIDEWAYS = {("papers", "weights"), ("weights", "papers")}
 

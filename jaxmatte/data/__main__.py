@@ -19,16 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: the check found problems; 2: a mistake of the person at the terminal.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        options = _parser(arguments[:1] == ["prepare"]).parse_args(arguments)
+    preparing = arguments[:1] == ["prepare"]
+    goes_on = "; the same command goes on where it stopped" * preparing
+
+    def command() -> int:
+        options = _parser(preparing).parse_args(arguments)
         return options.run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        goes_on = "; the same command goes on where it stopped" * (arguments[:1] == ["prepare"])
-        print(f"stopped{goes_on}", file=sys.stderr)
-        return 130
+
+    return terminal.exit_code(command, f"stopped{goes_on}")
 
 
 def _parser(preparing: bool) -> argparse.ArgumentParser:

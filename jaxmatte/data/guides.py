@@ -4,14 +4,14 @@ A trimap is drawn from the true alpha as in training, and a plate is the backgro
 apart. Each row's own are drawn from its name: the same in every run, whatever else is in the set.
 """
 
-import collections
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmatte.data import augment, compose, photometric, trimaps
+from jaxmatte.data.around import Around, with_planes
 from jaxmatte.data.rows import Plane, Row, Window
 from jaxmatte.data.sources import Source
 from jaxmatte.errors import BrokenData
@@ -22,7 +22,7 @@ from jaxmatte.errors import BrokenData
 SHIFT, GAMMA, NOISE = 0.3, (0.85, 1.15), 0.03 * 255
 
 
-class Guided:
+class Guided(Around):
     """A source whose rows also have what they are asked for."""
 
     def __init__(self, source: Source, trimap: ConfigDict | None = None, plate: bool = False):
@@ -33,11 +33,8 @@ class Guided:
             trimap: The maker's name and ranges, as in the group `data`; None: none are made.
             plate: Whether plates are made.
         """
-        self.source, self._trimap, self._plate = source, trimap, plate
-        self.has_trimaps = trimap is not None or source.has_trimaps
-
-    def __len__(self) -> int:
-        return len(self.source)
+        super().__init__(source)
+        self._trimap, self._plate = trimap, plate
 
     def __getitem__(self, index: int) -> Row:
         row, more = self.source[index], dict[str, Plane]()
@@ -48,22 +45,12 @@ class Guided:
             if "background" not in row:
                 raise BrokenData(f"{row.name} has no background to make a plate of")
             more["plate"] = _Made(lambda: captured_apart(row["background"], _rng(row, 1)))
-        # A chain asks for nothing before it is needed: a store's planes are read when looked up.
-        planes: Mapping[str, Plane] = collections.ChainMap(more, row.planes)  # type: ignore
-        return Row(row.index, row.name, row.size, planes)
-
-    def name(self, index: int) -> str:
-        """What a person calls a row."""
-        return self.source.name(index)
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width of a row, without decoding it."""
-        return self.source.size(index)
+        return with_planes(row, more)
 
     @property
-    def fingerprint(self) -> str:
-        """Changes when a row does."""
-        return self.source.fingerprint
+    def has_trimaps(self) -> bool:
+        """Whether rows have `trimap`."""
+        return self._trimap is not None or self.source.has_trimaps
 
 
 class _Made:

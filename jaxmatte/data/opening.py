@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxmatte.data import catalog, guides, sources, store, studio
+from jaxmatte.data import around, catalog, guides, sources, store, studio
 from jaxmatte.data.sources import Source
 from jaxmatte.errors import BrokenData, UserError
 
@@ -193,7 +193,7 @@ def _with_denoised(
     for number, field in enumerate(("foreground", "background")):
         option = f"compose.denoised_{field}s"
         if folder := config.compose[f"denoised_{field}s"]:
-            pair[number] = sources.Denoised(pair[number], root / folder, field, f"data.{option}")
+            pair[number] = around.Denoised(pair[number], root / folder, field, f"data.{option}")
     return pair[0], pair[1]
 
 
@@ -215,7 +215,7 @@ def _studio(
     options = config.studio
     drawn = studio.StudioSource(split, count, options.scene, options.mode, seed)
     scenes = _guided(drawn, given, config.get("trimap"))
-    return sources.Cached(scenes) if options.cache else scenes
+    return around.Cached(scenes) if options.cache else scenes
 
 
 def _require_name(name: str, field: str, advice: str) -> None:

@@ -37,14 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done; 1: there were problems; 2: nothing could be measured, or a mistake in the arguments.
     """
-    try:
-        return _run(_parser().parse_args(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    return terminal.exit_code(lambda: _run(_parser().parse_args(arguments)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -42,14 +42,9 @@ _SHOWN = 20  # files that are named on the terminal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what the arguments say; returns the exit code: see `_ABOUT`."""
-    try:
-        return _run(_parser().parse_args(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; what is there is whole", file=sys.stderr)
-        return 130
+    return terminal.exit_code(
+        lambda: _run(_parser().parse_args(arguments)), "stopped; what is there is whole"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

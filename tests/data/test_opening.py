@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import gfm, routes
-from jaxmatte.data import catalog, pipeline, sources, store
+from jaxmatte.data import around, catalog, pipeline, store
 from jaxmatte.data.denoise import Denoiser
 from jaxmatte.errors import BrokenData, UserError
 from tests.data import folders, lookalikes, stores, test_tfds
@@ -350,5 +350,5 @@ def test_scenes_are_kept_only_if_asked(root):
         pipeline.open_training(config_of(root, "studio", **{"studio.cache": cache}), 0).source
         for cache in (True, False)
     )
-    assert isinstance(kept, sources.Cached)
-    assert not isinstance(drawn, sources.Cached)
+    assert isinstance(kept, around.Cached)
+    assert not isinstance(drawn, around.Cached)

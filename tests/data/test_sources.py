@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxmatte.data import sources
+from jaxmatte.data import around, sources
 from jaxmatte.errors import BrokenData, UserError
 from tests.data import folders
 
@@ -189,12 +189,12 @@ def test_cached_reads_each_row_once_and_travels_to_workers_empty(tmp_path):
             return super().__getitem__(index)
 
     counted = Counting(folders.backgrounds(tmp_path) / "BG-20k/train", "data.backgrounds")
-    cached = sources.Cached(counted)
+    cached = around.Cached(counted)
     first, again = cached[1], cached[1]
     assert counted.reads == 1
     np.testing.assert_array_equal(first["background"], again["background"])
     assert cached.name(1) == "h_00000001.jpg"
-    plain = sources.Cached(sources.PictureFolder(tmp_path / "BG-20k/train", "data.backgrounds"))
+    plain = around.Cached(sources.PictureFolder(tmp_path / "BG-20k/train", "data.backgrounds"))
     plain[0]
     assert len(pickle.dumps(plain)) < 20_000
 
@@ -219,7 +219,7 @@ def test_denoised_pictures_come_with_their_rows(tmp_path):
     source = pairs(folders.am2k(tmp_path))
     for name in ("m_00000000.png", "m_00000002.jpg"):
         folders.write(tmp_path / "clean" / name, folders.picture(9, 96, 128))
-    rows = sources.Denoised(source, tmp_path / "clean", "foreground", "data.x")
+    rows = around.Denoised(source, tmp_path / "clean", "foreground", "data.x")
     rows = pickle.loads(pickle.dumps(rows))
     assert (len(rows), rows.name(2), rows.size(2)) == (4, "m_00000002.jpg", (96, 128))
     assert not rows.has_trimaps
