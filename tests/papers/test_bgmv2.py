@@ -13,6 +13,15 @@ from jaxmatte.papers.contract import abstract_variables
 from tests.parity import bgmv2 as parity
 
 BASES = [case for case in parity.CASES if case.startswith("base")]
+
+
+def patient(names):
+    """The ResNets take long to trace and to compile; MobileNetV2 is looked at every time."""
+    return [
+        pytest.param(name, marks=() if "mobile" in name else pytest.mark.slow) for name in names
+    ]
+
+
 ONE_OF_EACH = [*BASES, "refine_resnet50_sampling", "refine_resnet101_thresholding"]
 ONE_OF_EACH += ["refine_mobilenetv2_sampling", "refine_mobilenetv2_sampling_kernel1"]
 
@@ -36,7 +45,7 @@ def shapes_of(model, *sides, train=False, plate=None):
     return jax.eval_shape(run, variables, image, plate)
 
 
-@pytest.mark.parametrize("case", [*BASES[:2], pytest.param(BASES[2], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", patient(BASES))
 def test_outputs_and_inner_maps_equal_the_published_networks(case):
     model = model_of(case)
 
@@ -139,7 +148,7 @@ def test_segmentation_weights_fill_encoder_and_pyramid(encoder):
     assert imagenet.reason("classifier.1.weight" if mobile else "fc.bias")
 
 
-@pytest.mark.parametrize("encoder", bgmv2.ENCODERS)
+@pytest.mark.parametrize("encoder", patient(bgmv2.ENCODERS))
 def test_every_encoder_fits_at_every_size(encoder):
     sides = (2, 33, 50)
     outputs = shapes_of(papers.build("bgmv2", encoder=encoder, width=0.25, refine="none"), *sides)
