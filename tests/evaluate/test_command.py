@@ -77,7 +77,7 @@ def test_ctrl_c_stops_at_once_and_leaves_nothing(tmp_path):
     for folder in (given.predictions, given.truth):
         pixels = mattes.prediction(0, 400, 400)
         write(folder / "a.png", pixels)
-        for number in range(3000):
+        for number in range(12_000):  # far more than are measured before the signal
             (folder / f"{number}.png").hardlink_to(folder / "a.png")
     main, terminal = pty.openpty()
     with process(*arguments(given, tmp_path / "out"), stderr=terminal) as running:
