@@ -125,6 +125,8 @@ TORCH_LEAVES = {
     "var": "running_var",
 }
 PADDLE_LEAVES = TORCH_LEAVES | {"mean": "_mean", "var": "_variance"}
+# What PyTorch's files hold beside, for `Official.unused`.
+TORCH_COUNTER = {r".*\.num_batches_tracked": "PyTorch's step counter"}
 
 
 def require_sides(paper: str, image: jax.Array, multiple: int = 32) -> None:

@@ -5,11 +5,10 @@ from functools import partial
 from jaxmatte.encoders import mobilenet, resnet
 from jaxmatte.errors import UserError
 from jaxmatte.papers.bgmv2.network import Model
-from jaxmatte.papers.contract import Entry, Official, renamed, torch_entries
+from jaxmatte.papers.contract import TORCH_COUNTER, Entry, Official, renamed, torch_entries
 
 LAYOUTS = ("official", "base", "deeplab", "imagenet")
 
-_COUNTER = {r".*\.num_batches_tracked": "PyTorch's step counter"}
 _IMAGENET = {
     r"(fc|classifier)\..*": "ImageNet's classifier",
     r"features\.18\..*": "what ImageNet's classifier reads",
@@ -42,10 +41,10 @@ def official(model: Model, layout: str = "official") -> Official:
         return _without_stem(entries, _DEEPLAB)
     entries |= torch_entries(model, partial(renamed, rules=(*_ASPP, *_DECODER)))
     if layout == "base":
-        return Official(entries, {}, _COUNTER, partial=model.refine != "none")
+        return Official(entries, {}, TORCH_COUNTER, partial=model.refine != "none")
     entries |= torch_entries(model, partial(renamed, rules=_REFINER))
     unused = {r"refiner\..*": "refine=none has no refiner"} if model.refine == "none" else {}
-    return Official(entries, {}, _COUNTER | unused)
+    return Official(entries, {}, TORCH_COUNTER | unused)
 
 
 def _table(model: Model) -> tuple[tuple[str, str], ...]:
@@ -62,7 +61,7 @@ def _without_stem(entries: dict[str, Entry], unused: dict[str, str]) -> Official
     stem = ("params", "encoder", "stem", "conv", "kernel")
     kept = {name: entry for name, entry in entries.items() if entry.path != stem}
     (dropped,) = set(entries) - set(kept)
-    return Official(kept, {}, {**_COUNTER, **unused, dropped: _COLOURS}, partial=True)
+    return Official(kept, {}, {**TORCH_COUNTER, **unused, dropped: _COLOURS}, partial=True)
 
 
 def _deeplab_name(model: Model, name: str) -> str:

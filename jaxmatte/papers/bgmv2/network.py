@@ -15,9 +15,8 @@ from jaxmatte.papers.bgmv2.common import fit
 from jaxmatte.papers.bgmv2.refine import CELL, MODES, Coarse, Refiner
 from jaxmatte.papers.contract import Outputs, require_sides
 
-_mobilenet_v2 = partial(mobilenet.MobileNetV2, last=False)
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
-    "mobilenet_v2": partial(_mobilenet_v2, output_stride=16),
+    "mobilenet_v2": partial(mobilenet.MobileNetV2, last=False, output_stride=16),
     "resnet50": partial(resnet.ResNet50, output_stride=16),
     "resnet101": partial(resnet.ResNet101, output_stride=16),
 }

@@ -7,9 +7,7 @@ import flax.linen as nn
 
 from jaxmatte.errors import UserError
 from jaxmatte.papers.bisenetv2.network import Model
-from jaxmatte.papers.contract import Official, renamed, torch_entries
-
-_COUNTER = {r".*\.num_batches_tracked": "PyTorch's step counter"}
+from jaxmatte.papers.contract import TORCH_COUNTER, Official, renamed, torch_entries
 
 
 def official(model: nn.Module, layout: str = "official") -> Official:
@@ -25,11 +23,11 @@ def official(model: nn.Module, layout: str = "official") -> Official:
     if layout == "official":
         entries = torch_entries(model, partial(_official_name, model.layout))
         heads = {} if model.booster else {r"aux\d.*": "a head that only training needs"}
-        return Official(entries, unused=_COUNTER | heads)
+        return Official(entries, unused=TORCH_COUNTER | heads)
     if layout == "backbone":
         entries = torch_entries(model, partial(_branch_name, model.layout))
         unused = {r"(?!(detail|segment)\.).*": "no part of the two branches"}
-        return Official(entries, unused=_COUNTER | unused, partial=True)
+        return Official(entries, unused=TORCH_COUNTER | unused, partial=True)
     if layout != "mmseg":
         raise UserError(f"bisenetv2: layout {layout!r} must be one of official, mmseg, backbone")
     if model.booster or model.layout != "mmseg":
@@ -39,7 +37,7 @@ def official(model: nn.Module, layout: str = "official") -> Official:
         )
     entries = torch_entries(model, _mmseg_name)
     unused = {r"auxiliary_head\..*": "a head of another shape, which only training needs"}
-    return Official(entries, unused=_COUNTER | unused)
+    return Official(entries, unused=TORCH_COUNTER | unused)
 
 
 def _official_name(layout: str, module: str) -> str:

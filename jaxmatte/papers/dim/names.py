@@ -7,10 +7,9 @@ import numpy as np
 
 from jaxmatte.encoders import vgg
 from jaxmatte.errors import UserError
-from jaxmatte.papers.contract import Official, renamed, torch_entries
+from jaxmatte.papers.contract import TORCH_COUNTER, Official, renamed, torch_entries
 from jaxmatte.papers.dim.network import LAYOUTS, Model
 
-_COUNTER = {r".*\.num_batches_tracked": "PyTorch's step counter"}
 _CLASSIFIER = {r"classifier\..*": "ImageNet's classifier"}
 # A refinement that the model has not been asked for.
 _REFINEMENT = {r"(refiner\.|refine_).*": "the refinement, which the model leaves out"}
@@ -83,7 +82,7 @@ def official(model: Model, layout: str = "official") -> Official:
     entries = torch_entries(model, partial(renamed, rules=_NAMES[names]))
     if chosen != names:
         entries = {n: entry for n, entry in entries.items() if entry.path[1] != "refiner"}
-    unused = _COUNTER if model.refine else _COUNTER | _REFINEMENT
+    unused = TORCH_COUNTER if model.refine else TORCH_COUNTER | _REFINEMENT
     return Official(entries, unused=unused, partial=chosen != names)
 
 
@@ -94,7 +93,7 @@ def _classifier(model: Model, layout: str) -> Official:
     if model.layout == "paper":  # fc6, which sees 7 x 7 x 512 numbers, as a convolution
         rules.append((r"^conv6$", "classifier.0"))
     entries = torch_entries(model, partial(renamed, rules=rules))
-    return Official(entries, unused=_COUNTER | _CLASSIFIER, partial=True, rewrite=_fitted)
+    return Official(entries, unused=TORCH_COUNTER | _CLASSIFIER, partial=True, rewrite=_fitted)
 
 
 def _fitted(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxmatte.errors import UserError
 from jaxmatte.papers.contract import (
+    TORCH_COUNTER,
     TORCH_LEAVES,
     Entry,
     Official,
@@ -18,7 +19,6 @@ from jaxmatte.papers.gca.network import Model
 
 LAYOUTS = ("official", "mmagic", "imagenet")
 
-_COUNTER = {r".*\.num_batches_tracked": "PyTorch's step counter"}
 _VECTORS = {"u": "weight_u", "v": "weight_v"}
 # The convolutions whose kernels PyTorch keeps as (inputs, outputs, 4, 4).
 _TRANSPOSED = r"^decoder/(stage\d_block0/layer1|last)/conv$"
@@ -37,13 +37,13 @@ def official(model: Model, layout: str = "official") -> Official:
         raise UserError(f"gca: layout {layout!r} must be one of {', '.join(LAYOUTS)}")
     if layout == "mmagic":
         entries = _entries(model, partial(renamed, rules=_MMAGIC), "weight_orig")
-        return Official(entries, {}, _COUNTER, rewrite=_folded)
+        return Official(entries, {}, TORCH_COUNTER, rewrite=_folded)
     if layout == "imagenet":
         entries = _entries(model, _imagenet_name, "weight_bar")
         classifier = {r"fc\..*": "ImageNet's classifier"}
         widened = partial(_widened, channels=3 + model.trimap_channels)
-        return Official(entries, {}, _COUNTER | classifier, partial=True, rewrite=widened)
-    return Official(_entries(model, _official_name, "weight_bar"), {}, _COUNTER)
+        return Official(entries, {}, TORCH_COUNTER | classifier, partial=True, rewrite=widened)
+    return Official(_entries(model, _official_name, "weight_bar"), {}, TORCH_COUNTER)
 
 
 def _entries(model: Model, name: Callable[[str], str | None], kernel: str) -> dict[str, Entry]:

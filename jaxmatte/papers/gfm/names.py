@@ -5,7 +5,7 @@ from functools import partial
 
 from jaxmatte.encoders import densenet, resnet
 from jaxmatte.errors import UserError
-from jaxmatte.papers.contract import Official, renamed, torch_entries
+from jaxmatte.papers.contract import TORCH_COUNTER, Official, renamed, torch_entries
 from jaxmatte.papers.gfm.network import PLANS, Model
 
 
@@ -23,12 +23,11 @@ def official(model: Model, layout: str = "official") -> Official:
         unused = {r"(features\.norm5|classifier)\..*": "ImageNet's classifier and its input"}
     if model.encoder == "r34_2b":
         unused[r"(conv1|bn1)\..*"] = "a stem of stride 1 replaces it"
-    counter = {r".*\.num_batches_tracked": "PyTorch's step counter"}
     if layout == "imagenet":
         # Older files of torchvision's DenseNets have "norm.1" for "norm1".
         layer = re.compile(r"(denselayer\d+\.(?:norm|conv))(\d)")
         tied = {layer.sub(r"\1.\2", name): name for name in imagenet if layer.search(name)}
-        return Official(imagenet, tied, {**counter, **unused}, partial=True)
+        return Official(imagenet, tied, {**TORCH_COUNTER, **unused}, partial=True)
     if layout != "official":
         raise UserError(f"gfm: layout {layout!r} must be one of official, imagenet")
 
@@ -40,7 +39,7 @@ def official(model: Model, layout: str = "official") -> Official:
     unused = {rf"{whole}\.{pattern}": reason for pattern, reason in unused.items()}
     if model.encoder == "r34_2b":
         unused[r"psp1\..*"] = "defined by the authors, never called"
-    return Official(entries, tied, {**counter, **unused})
+    return Official(entries, tied, {**TORCH_COUNTER, **unused})
 
 
 def _imagenet_name(encoder: str, module: str) -> str | None:

@@ -4,10 +4,9 @@ from functools import partial
 
 from jaxmatte.encoders import hrnet, mobilenet, resnet
 from jaxmatte.errors import UserError
-from jaxmatte.papers.contract import PADDLE_LEAVES, Official, renamed, torch_entries
+from jaxmatte.papers.contract import PADDLE_LEAVES, TORCH_COUNTER, Official, renamed, torch_entries
 from jaxmatte.papers.modnet.network import Model
 
-_COUNTER = {r".*\.num_batches_tracked": "PyTorch's step counter"}
 _CLASSIFIER = {
     r"(fc|classifier)\..*": "ImageNet's classifier",
     r"(last_cls_out|cls_head_add\d+|conv_last|out)\..*": "ImageNet's classifier",  # HRNet's
@@ -38,15 +37,15 @@ def official(model: Model, layout: str = "official") -> Official:
             mobile = model.encoder == "mobilenet_v2"
             table = mobilenet.TORCHVISION if mobile else resnet.TORCHVISION
             entries = torch_entries(model, partial(_encoder_name, table))
-        return Official(entries, {}, _COUNTER | _CLASSIFIER, partial=True)
+        return Official(entries, {}, TORCH_COUNTER | _CLASSIFIER, partial=True)
     backbone = torch_entries(model, partial(_encoder_name, mobilenet.FLAT))
     if layout == "human_seg":
-        return Official(backbone, {}, _COUNTER | _CLASSIFIER, partial=True)
+        return Official(backbone, {}, TORCH_COUNTER | _CLASSIFIER, partial=True)
     whole = {f"backbone.model.{name}": entry for name, entry in backbone.items()}
     whole |= torch_entries(model, _branch_name)
     # The backbone is also a part of the low-resolution branch, and is listed again there.
     tied = {f"lr_branch.{name}": name for name in whole if name.startswith("backbone.")}
-    return Official(whole, tied, _COUNTER)
+    return Official(whole, tied, TORCH_COUNTER)
 
 
 def _encoder_name(table: tuple[tuple[str, str], ...], module: str) -> str | None:
