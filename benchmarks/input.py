@@ -392,7 +392,7 @@ def main() -> None:
     arguments = parser.parse_args()
     flags.FLAGS.mark_as_parsed()  # grain's workers ask
     cv2.setNumThreads(0)
-    memory.keep()  # as training does
+    memory.keep()  # as worker processes do
     if arguments.device:
         return devices()
     with tempfile.TemporaryDirectory() as temporary:

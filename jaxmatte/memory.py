@@ -13,9 +13,10 @@ _ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/[0-9]*", "/dev/k
 def keep() -> bool:
     """Keeps freed memory in the process, where steps run on the CPU; before JAX sees its devices.
 
-    A step's scratch memory (hundreds of MB) otherwise goes back to the system and is faulted in
-    anew at every step: a quarter of the time of a small one. Threads then share one arena, which
-    costs an input pipeline for accelerators more than it gains; so only for the CPU.
+    Large scratch memory otherwise goes back to the system and is faulted in anew each time: a
+    quarter of a small step. Only for processes that compile nothing large themselves: threads then
+    share one arena, and what a compiler leaves behind in it makes every later request slow. A
+    network's training that had just compiled its step took twice as long a step with this.
 
     Returns:
         Whether it was done.

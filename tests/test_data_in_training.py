@@ -58,7 +58,7 @@ def _compiled_once():
         patch.setattr(jax, "devices", lambda: one)
         patch.setattr(jax, "device_count", lambda: 1)
         patch.setattr(Parallel, "create", create)
-        for method in (Parallel.compile_train, Parallel.compile_eval, Parallel.compile_rows):
+        for method in (Parallel.compile_train, Parallel.compile_rows):
             patch.setattr(Parallel, method.__name__, once(method))
         yield
 

@@ -18,7 +18,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxmatte import memory
 from jaxmatte.errors import UserError
 
 AXIS = "data"
@@ -34,7 +33,6 @@ def initialize() -> None:
     launch/local_pod.sh does); `JAXMATTE_DISTRIBUTED=1`, a TPU pod, SLURM and Open MPI let JAX find
     them.
     """
-    memory.keep()
     if jax.distributed.is_initialized():
         return
     coordinator = os.environ.get("JAXMATTE_COORDINATOR")
@@ -84,6 +82,7 @@ class Parallel:
         self.axis_name = AXIS if mode == "pmap" else None
         self._replicated = NamedSharding(self.mesh, PartitionSpec())
         self._split = NamedSharding(self.mesh, PartitionSpec(AXIS))
+        self._gather = jax.jit(lambda rows: rows, out_shardings=self._replicated)
         if batch is not None and batch % self.devices:
             raise UserError(
                 f"train.batch={batch} is not divisible by the {self.devices} devices; "
@@ -182,14 +181,6 @@ class Parallel:
             return state
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
 
-    def compile_eval(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Compiles `step(state, batch) -> tree [B, ...]`, whole on every process."""
-        return jax.jit(
-            step,
-            in_shardings=(self._replicated, self._split),
-            out_shardings=self._replicated,
-        )
-
     def compile_rows(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles `step(state, batch) -> tree [B, ...]`, whose rows stay where they are made."""
         return jax.jit(
@@ -204,6 +195,11 @@ class Parallel:
             return np.concatenate([np.asarray(shard.data) for shard in shards])
 
         return jax.tree.map(fetch, tree)
+
+    def whole(self, rows: dict[str, jax.Array]) -> dict[str, np.ndarray]:
+        """Fetches the rows [B, ...] of all devices and processes, in order, on every process."""
+        fetched: dict[str, np.ndarray] = self.to_host(self._gather(rows))
+        return fetched
 
     def globally(self, state: Any) -> Any:
         """The state as one global array a leaf, as checkpoints and evaluation want it."""

@@ -160,9 +160,8 @@ def eval_step(
     model: nn.Module,
     rule: Rule,
     scores: Mapping[str, tuple[str, Protocol]],
-    mattes: bool = False,
 ) -> dict[str, jax.Array]:
-    """Scores of each example [B]; padded rows have numbers too, which the mask takes out.
+    """Scores of each example [B], and its `matte` [B,H,W,1]; the mask takes out padded rows.
 
     Args:
         state: Whose mattes are scored.
@@ -170,10 +169,9 @@ def eval_step(
         model: Gives the outputs.
         rule: Makes mattes of them.
         scores: A metric and its protocol for each name.
-        mattes: Whether to give the mattes [B,H,W,1] too, as `matte`.
     """
     matte = predict_step(state, batch, model=model, rule=rule)
-    found = {"matte": matte} if mattes else {}
+    found = {"matte": matte}
     for protocol in dict.fromkeys(protocol for _, protocol in scores.values()):
         names = {metric: name for name, (metric, of) in scores.items() if of == protocol}
         values = device.per_example(

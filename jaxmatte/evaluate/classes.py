@@ -23,6 +23,7 @@ from jaxmatte.metrics import device, segmentation
 # What is added to each union. CoinCheung's code adds 1, so that nothing is divided by 0; a class
 # that occurs nowhere then measures 0 and counts in the mean.
 PROTOCOLS = {"miou": 0, "coincheung": 1}
+_SHOWN = ("image", "label", "mask", "index", "size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,6 @@ class Evaluator:
         rule = functools.partial(settings.rule(group, config.model), output="logits")
         step = functools.partial(_classify, model=model, rule=rule, classes=self._classes)
         self._count = parallel.compile_rows(step)
-        self._show = parallel.compile_eval(functools.partial(_show, model=model, rule=rule))
 
     def run(self, state: TrainState, stop: StopSignal | None = None) -> Evaluation | None:
         """Counts the whole set; None where a signal asked to stop before the end."""
@@ -154,11 +154,13 @@ class Evaluator:
             if stop is not None and stop.asked:
                 return None
             placed = self._parallel.put(batch)
-            counts = self._parallel.own(self._count(state, placed))
+            show = {name: placed[name] for name in _SHOWN}
+            counted, show["classes"] = self._count(state, placed)
+            counts = self._parallel.own(counted)
             index = batch["index"][:, None]
             numbers.append(np.concatenate([index, counts.reshape(len(index), -1)], axis=1))
             if len(shown) * self._batch < self._settings.pictures:
-                shown.append(self._parallel.to_host(self._show(state, placed)))
+                shown.append(self._parallel.whole(show))
         found = self._parallel.gather(np.concatenate(numbers).astype(np.float64))
         rows, confusion = self._rows(found)
         return Evaluation(
@@ -212,14 +214,6 @@ def _columns(group: ConfigDict, classes: int) -> list[Column]:
     return [first, *(Column(f"iou {name}", f"IoU[{protocol}, {name}]") for name in names)]
 
 
-def _predicted(
-    state: TrainState, batch: steps.Batch, model: nn.Module, rule: inference.Rule
-) -> jax.Array:
-    """The class of each pixel [B,H,W] int32."""
-    scores = steps.predict_step(state, batch, model=model, rule=rule)
-    return jnp.argmax(scores, axis=-1).astype(jnp.int32)
-
-
 def _classify(
     state: TrainState,
     batch: steps.Batch,
@@ -227,14 +221,8 @@ def _classify(
     model: nn.Module,
     rule: inference.Rule,
     classes: int,
-) -> jax.Array:
-    """The confusion of each picture [B,C,C]."""
-    found = _predicted(state, batch, model, rule)
-    return device.confusion(found, batch["label"][..., 0].astype(jnp.int32), classes)
-
-
-def _show(
-    state: TrainState, batch: steps.Batch, *, model: nn.Module, rule: inference.Rule
-) -> dict[str, jax.Array]:
-    kept = {name: batch[name] for name in ("image", "label", "mask", "index", "size")}
-    return kept | {"classes": _predicted(state, batch, model, rule)}
+) -> tuple[jax.Array, jax.Array]:
+    """The confusion of each picture [B,C,C], and the class of each pixel [B,H,W] int32."""
+    scores = steps.predict_step(state, batch, model=model, rule=rule)
+    found = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+    return device.confusion(found, batch["label"][..., 0].astype(jnp.int32), classes), found

@@ -4,10 +4,8 @@ import concurrent.futures
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
@@ -22,6 +20,8 @@ from jaxmatte.evaluate import baselines, report, settings
 from jaxmatte.evaluate.columns import Column, columns
 from jaxmatte.evaluate.segmenter import Segmenter
 from jaxmatte.metrics import connectivity, matting, pair
+
+_SHOWN = ("image", "alpha", "mask", "index", "size")  # of a batch, beside its mattes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +128,8 @@ class Evaluator:
         self._host = [column for column in self.columns if column.metric in here]
         self._device = [column for column in self.columns if column.metric not in here]
         scores = {column.name: (column.metric, column.protocol) for column in self._device}
-        step = functools.partial(
-            steps.eval_step, model=model, rule=rule, scores=scores, mattes=bool(self._host)
-        )
+        step = functools.partial(steps.eval_step, model=model, rule=rule, scores=scores)
         self._score = parallel.compile_rows(step)
-        self._show = parallel.compile_eval(functools.partial(_show, model=model, rule=rule))
         self._constant: float | None = None
         self._baseline = baselines.Baseline(config, group, model, self._trimaps) if guides else None
         self._beaten: baselines.Found | None = None
@@ -155,13 +152,15 @@ class Evaluator:
                 placed = self._parallel.put(batch)
                 if self._segmenter is not None:
                     placed["predicted_trimap"] = self._segmenter(placed["image"])
-                scores = self._parallel.own(self._score(state, placed))
+                found = self._score(state, placed)
+                show = {name: placed[name] for name in _SHOWN} | {"matte": found.pop("matte")}
+                scores = self._parallel.own(found)
                 if baseline is not None:
                     scores |= self._parallel.own(baseline.score(state, placed))
-                host.add(scores.pop("matte", None), batch)
+                host.add(self._parallel.own(show["matte"]) if self._host else None, batch)
                 numbers.append(_table(batch["index"], scores, device))
                 if len(shown) * self._batch < self._settings.pictures:
-                    shown.append(self._parallel.to_host(self._show(state, placed)))
+                    shown.append(self._parallel.whole(show))
                 if self._constant is None:
                     histogram += _histogram(batch)
             own = np.concatenate([np.concatenate(numbers), host.table()], axis=1)
@@ -282,13 +281,6 @@ class _HostScores:
 def _table(index: np.ndarray, scores: dict[str, np.ndarray], columns: list[Column]) -> np.ndarray:
     """The rows' numbers in the set, then their scores; float64 [B, 1 + columns]."""
     return np.stack([index, *(scores[column.name] for column in columns)], axis=1, dtype=np.float64)
-
-
-def _show(
-    state: TrainState, batch: steps.Batch, *, model: nn.Module, rule: Callable
-) -> dict[str, jax.Array]:
-    kept = {name: batch[name] for name in ("image", "alpha", "mask", "index", "size")}
-    return kept | {"matte": steps.predict_step(state, batch, model=model, rule=rule)}
 
 
 def _histogram(batch: dict[str, np.ndarray]) -> np.ndarray:
