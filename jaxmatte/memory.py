@@ -10,13 +10,18 @@ _LARGEST = 2**31 - 1
 _ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/[0-9]*", "/dev/kfd")
 
 
-def keep() -> bool:
+def keep(compiles: bool = False) -> bool:
     """Keeps freed memory in the process, where steps run on the CPU; before JAX sees its devices.
 
-    Large scratch memory otherwise goes back to the system and is faulted in anew each time: a
-    quarter of a small step. Only for processes that compile nothing large themselves: threads then
-    share one arena, and what a compiler leaves behind in it makes every later request slow. A
-    network's training that had just compiled its step took twice as long a step with this.
+    A step's scratch memory (hundreds of MB) otherwise goes back to the system and is faulted in
+    anew at every step: a quarter of the time of a small one. Threads also share one arena, so that
+    one takes what another has freed; that costs an input pipeline for accelerators more than it
+    gains; so only for the CPU.
+
+    Args:
+        compiles: Whether the process compiles networks itself. Then each thread keeps its own
+            arena: what a compiler leaves behind in a shared one makes every later request slow (a
+            training that had just compiled its step took twice as long a step).
 
     Returns:
         Whether it was done.
@@ -26,6 +31,8 @@ def keep() -> bool:
     if not on_cpu or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    options = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST))
+    options = [(_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST)]
+    if not compiles:
+        options.append((_ARENA_MAX, 1))
     done = [mallopt(option, value) for option, value in options]  # each, whatever became of others
     return all(done)

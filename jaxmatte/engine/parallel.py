@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxmatte import memory
 from jaxmatte.errors import UserError
 
 AXIS = "data"
@@ -33,6 +34,7 @@ def initialize() -> None:
     launch/local_pod.sh does); `JAXMATTE_DISTRIBUTED=1`, a TPU pod, SLURM and Open MPI let JAX find
     them.
     """
+    memory.keep(compiles=True)
     if jax.distributed.is_initialized():
         return
     coordinator = os.environ.get("JAXMATTE_COORDINATOR")
