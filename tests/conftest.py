@@ -4,6 +4,7 @@ import atexit
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 # XLA's thread pool must exceed the device count, or collectives on few cores wait for ever.
@@ -23,6 +24,11 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 # What the product remembers of folders is not for the user's cache when the folders are ours.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="jaxmatte-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+# Started in the background (`pytest &`) Ctrl-C is ignored, and so it would be by every process that
+# a test starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # grain's workers read absl flags, which nothing parses under pytest.
 flags.FLAGS.mark_as_parsed()

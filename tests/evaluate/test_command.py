@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pty
@@ -26,9 +27,14 @@ def arguments(given, out, *more):
     return [*flags, f"--out={out}", *more]
 
 
+@contextlib.contextmanager
 def process(*words, **options):
     line = [sys.executable, "-m", "jaxmatte.evaluate", *words]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **options)
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **options) as running:
+        try:
+            yield running
+        finally:
+            running.kill()  # what a failed test leaves, which would be waited for without end
 
 
 def left(out):
