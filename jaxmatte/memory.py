@@ -21,7 +21,8 @@ def keep(compiles: bool = False) -> bool:
     Args:
         compiles: Whether the process compiles networks itself. Then each thread keeps its own
             arena: what a compiler leaves behind in a shared one makes every later request slow (a
-            training that had just compiled its step took twice as long a step).
+            training that had just compiled its step took twice as long a step). Less is kept then:
+            it depends on which thread asks.
 
     Returns:
         Whether it was done.
