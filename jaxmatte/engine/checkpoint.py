@@ -247,8 +247,8 @@ def _sum_of_bits(leaf: jax.Array) -> int:
     if _is_key(leaf):
         leaf = jax.random.key_data(leaf)
     values = np.ascontiguousarray(leaf).ravel()
-    unsigned = {1: np.uint8, 2: np.uint16}.get(values.dtype.itemsize, np.uint32)
-    bits = values.view(unsigned).astype(np.uint32)
+    word = {1: np.uint8, 2: np.uint16}.get(values.dtype.itemsize, np.uint32)  # of 8 bytes: two
+    bits = values.view(word).astype(np.uint32)
     # Odd factors that differ from place to place: swapped values are found out too.
     places = np.arange(bits.size, dtype=np.uint32) * np.uint32(2654435761) | np.uint32(1)
     return int(np.sum(bits * places, dtype=np.uint32))
