@@ -33,7 +33,7 @@ pixels, another gamma (.85 to 1.15) and noise.
 Cost, by the authors (ResNet50): stage 1 24 hours on one RTX 2080 Ti; stages 2 to 4 12, 8 and 8
 hours on two. At 1920 x 1080 60 frames a second with ResNet50, 100.6 with MobileNetV2 (RTX 2080 Ti).
 Parameters: MobileNetV2 5,006,839, ResNet50 40,247,703, ResNet101 59,239,831. On two CPU cores:
-benchmarks/results/2026-11-21-cpu-refinement.md. The studio's validation: MAD[bgmv2, unknown] x 1000
+benchmarks/results/2026-11-22-cpu-refinement.md. The studio's validation: MAD[bgmv2, unknown] x 1000
 of 142.8, where a thresholded difference of picture and plate, tuned on the training's scenes, has
 220.9; 5 min 14 s.
 

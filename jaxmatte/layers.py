@@ -4,16 +4,15 @@ Everything is NHWC; parameters and statistics are float32, `dtype` is what a lay
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.nn.initializers import Initializer, variance_scaling
 
 from jaxmatte import resampling
+from jaxmatte.convolution import convolve
 from jaxmatte.errors import UserError
 
 Dtype = jnp.dtype | type | str
@@ -72,57 +71,20 @@ class Conv(nn.Module):
         kernel = self.param("kernel", kernel_init, (size, size, inputs, self.features))
         xla: dict[str, str | list[tuple[int, int]]] = {"same": "SAME", "valid": "VALID"}
         margin = (size - 1) // 2 * self.dilation
-        convolve = partial(
-            lax.conv_general_dilated,
-            window_strides=(self.stride, self.stride),
+        y = convolve(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            stride=self.stride,
             padding=xla.get(self.padding, [(margin, margin)] * 2),
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
+            dilation=self.dilation,
+            groups=self.groups,
         )
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if self.groups == 1:
-            y = convolve(x, kernel)
-        else:
-            summed = partial(_grouped_convolution, geometry=self)
-            y = lax.platform_dependent(x, kernel, cpu=summed, default=convolve)
         if self.use_bias:
             bias_init = self.bias_init or uniform_fan_in(fan_in)
             bias = self.param("bias", bias_init, (self.features,))
             bias = bias if bias_learns else lax.stop_gradient(bias)
             y += bias.astype(self.dtype)
         return y
-
-
-def _grouped_convolution(x: jax.Array, kernel: jax.Array, *, geometry: Conv) -> jax.Array:
-    """A convolution by groups as a sum over the kernel's taps.
-
-    On the CPU, XLA runs convolutions by groups, and their gradients more so, up to thirty times
-    slower than these sums, which it fuses.
-    """
-    size, stride, dilation = geometry.kernel_size, geometry.stride, geometry.dilation
-    reach = (size - 1) * dilation
-    edges = [(reach // 2, reach // 2)] * 2
-    if geometry.padding == "same":
-        gaps = [max((-(-n // stride) - 1) * stride + reach + 1 - n, 0) for n in x.shape[1:3]]
-        edges = [(gap // 2, gap - gap // 2) for gap in gaps]
-    elif geometry.padding == "valid":
-        edges = [(0, 0)] * 2
-    x = jnp.pad(x, ((0, 0), *edges, (0, 0)))
-    rows, columns = ((n - reach - 1) // stride * stride + 1 for n in x.shape[1:3])
-    # [..., group, channel of the group]; outputs lie group by group.
-    x = x.reshape(*x.shape[:3], geometry.groups, -1)
-    taps = kernel.reshape(size, size, kernel.shape[2], geometry.groups, -1)
-    taps, parts = taps.astype(jnp.float32), []  # sums are float32, as those of a convolution
-    for i, j in np.ndindex(size, size):
-        top, left = i * dilation, j * dilation
-        part = x[:, top : top + rows : stride, left : left + columns : stride].astype(jnp.float32)
-        if kernel.shape[2] == 1:
-            parts.append(part * taps[i, j, 0])
-        else:
-            parts.append(jnp.einsum("bhwgi,igo->bhwgo", part, taps[i, j]))
-    total = sum(parts[1:], start=parts[0])
-    return total.reshape(*total.shape[:3], -1).astype(x.dtype)
 
 
 class BatchNorm(nn.Module):

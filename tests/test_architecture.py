@@ -19,7 +19,7 @@ LEVELS = (
     {"metrics", "inference"},
     {"losses", "labels", "encoders", "foreground", "alignment"},
     {"layers"},
-    {"resampling"},
+    {"resampling", "convolution"},
     {"memory", "terminal"},
     {"errors", ""},
 )
@@ -76,7 +76,7 @@ def foreign(folder):
         (["data", "trimap", "resampling.py", "foreground.py", "alignment.py", "errors.py"], "jax"),
         (["data", "resampling.py", "foreground.py"], "flax"),
         (["metrics", "losses.py", "labels.py"], "flax"),
-        (["losses.py", "labels.py", "layers.py", "papers", "encoders"], "cv2"),
+        (["losses.py", "labels.py", "layers.py", "convolution.py", "papers", "encoders"], "cv2"),
         (["metrics/device.py", "metrics/components.py", "metrics/padded.py"], "cv2"),
         # Mattes on file are measured without waiting for JAX.
         (["metrics/measure.py", "metrics/matting.py", "metrics/gradient.py"], "jax"),

@@ -76,50 +76,6 @@ def test_groups_are_convolutions_of_their_own(groups):
     np.testing.assert_allclose(conv.apply(variables, x), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("groups", "outputs", "size", "stride", "dilation", "padding"),
-    [
-        (6, 6, 3, 1, 1, "torch"),
-        (6, 18, 3, 2, 1, "torch"),
-        (6, 6, 3, 1, 6, "torch"),
-        (3, 9, 1, 1, 1, "torch"),
-        (2, 4, 3, 2, 1, "same"),
-        (6, 6, 5, 2, 1, "valid"),
-    ],
-)
-def test_groups_on_the_cpu_equal_xlas_convolution(groups, outputs, size, stride, dilation, padding):
-    """There they are sums over taps; elsewhere XLA's own, which this calls."""
-    x = uniform(2, 9, 12, 6)
-    conv = layers.Conv(outputs, size, stride, dilation, False, groups=groups, padding=padding)
-    kernel = jnp.asarray(conv.init(jax.random.key(0), x)["params"]["kernel"])
-    margin = (size - 1) // 2 * dilation
-    edges = {"same": "SAME", "valid": "VALID"}.get(padding, [(margin, margin)] * 2)
-
-    def ours(kernel, x):
-        return conv.apply({"params": {"kernel": kernel}}, x)
-
-    def xlas(kernel, x):
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (stride, stride),
-            edges,
-            rhs_dilation=(dilation, dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=groups,
-        )
-
-    expected = xlas(kernel, x)
-    np.testing.assert_allclose(ours(kernel, x), expected, rtol=0, atol=1e-5)
-    weight = uniform(*expected.shape, seed=1)
-    one, other = (
-        jax.grad(lambda kernel, x, f=f: jnp.vdot(f(kernel, x), weight), argnums=(0, 1))(kernel, x)
-        for f in (ours, xlas)
-    )
-    for gradient, reference in zip(one, other, strict=True):
-        np.testing.assert_allclose(gradient, reference, rtol=0, atol=1e-4)
-
-
 def test_convolution_starts_as_pytorch():
     params = layers.Conv(64, 3).init(jax.random.key(0), uniform(1, 4, 4, 32))["params"]
     bound = (3 * 3 * 32) ** -0.5

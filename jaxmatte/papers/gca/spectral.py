@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn.initializers import Initializer
 
+from jaxmatte.convolution import convolve
 from jaxmatte.layers import BatchNorm, Dtype, uniform_fan_in
 
 _EPSILON = 1e-12  # of the norms that the vectors are divided by
@@ -51,7 +52,7 @@ class SpectralConv(nn.Module):
         if self.transposed:
             return _enlarged(x, kernel)
         margin = (size - 1) // 2 if self.padding == "torch" else 0
-        return _convolve(x, kernel, self.stride, margin)
+        return convolve(x, kernel, stride=self.stride, padding=[(margin, margin)] * 2)
 
     def _sigma(self, kernel: jax.Array, train: bool) -> jax.Array:
         # Both sums over the kernel [h, w, i, o]; v is kept flat, in PyTorch's order.
@@ -119,16 +120,6 @@ def _normalised(vector: jax.Array) -> jax.Array:
     return vector / (jnp.sqrt(jnp.sum(jnp.square(vector))) + _EPSILON)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, margin: int) -> jax.Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=[(margin, margin)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
 def _enlarged(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The transposed convolution by a kernel [4, 4, I, O]: [B, H, W, I] -> [B, 2 H, 2 W, O].
 
@@ -139,7 +130,7 @@ def _enlarged(x: jax.Array, kernel: jax.Array) -> jax.Array:
     inputs, outputs = kernel.shape[2:]
     # Tap 2 t + a of the reversed kernel is tap t of an even (a = 0) or odd (a = 1) output.
     taps = kernel[::-1, ::-1].reshape(2, 2, 2, 2, inputs, outputs).transpose(0, 2, 4, 1, 3, 5)
-    windows = _convolve(x, taps.reshape(2, 2, inputs, -1), stride=1, margin=1)
+    windows = convolve(x, taps.reshape(2, 2, inputs, -1), padding=[(1, 1), (1, 1)])
     batch, height, width = x.shape[:3]
     windows = windows.reshape(*windows.shape[:3], 2, 2, outputs)
     rows = [
