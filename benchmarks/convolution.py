@@ -22,8 +22,8 @@ SHAPES = (  # batch, side, inputs, outputs, and where such a one is; kernels of 
     (1, 1084, 22, 12, "the same, of a large picture"),
     (1, 542, 42, 24, "the same, at half of its sides"),
     (5000, 6, 22, 12, "the same, of patches"),
-    (1, 514, 32, 32, "GCA's decoder at full size"),
-    (1, 258, 64, 64, "GCA's encoder"),
+    (1, 514, 32, 32, "a narrow decoder at 512 pixels"),
+    (1, 258, 64, 64, "an encoder"),
     (1, 66, 256, 256, "the same, further in"),
 )
 COLUMNS = ("convolution", "XLA's", "ours", "with gradients, XLA's", "ours", "with zeros, XLA's")
