@@ -64,11 +64,18 @@ def test_local_pod_says_how_to_use_it(arguments):
     assert "usage: launch/local_pod.sh N" in done.stderr
 
 
-def test_local_pod_gives_each_process_its_number():
-    program = "import os; print(os.environ['JAXMATTE_PROCESS'], os.environ['JAXMATTE_PROCESSES'])"
-    done = call(str(tiny.ROOT / "launch/local_pod.sh"), "3", "python3", "-c", program)
+def test_local_pod_gives_each_process_its_number(tmp_path):
+    # A file a process: lines that several processes print at once may run into each other.
+    program = (
+        "import os, pathlib, sys\n"
+        "number = os.environ['JAXMATTE_PROCESS']\n"
+        "pathlib.Path(sys.argv[1], number).write_text(os.environ['JAXMATTE_PROCESSES'])"
+    )
+    start = str(tiny.ROOT / "launch/local_pod.sh")
+    done = call(start, "3", "python3", "-c", program, str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == ["0 3", "1 3", "2 3"]
+    numbers = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert numbers == {"0": "3", "1": "3", "2": "3"}
 
 
 def test_local_pod_ends_the_others_when_one_fails():
