@@ -144,6 +144,7 @@ def _evaluation() -> ml_collections.ConfigDict:
             "segmenter": {"workdir": "", "widen": 0},
             "rule": "direct",
             "options": {},  # of the rule; it also sees the fields of the model
+            "model": {},  # fields of the model that are others here than in training
             # How it is measured (jaxmatte/metrics/protocols.py): a name, or several with commas
             # between. The first one's MAD is what `checkpoint.best` means by "mad".
             "protocol": "gfm",

@@ -6,6 +6,7 @@ from typing import Any
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from jaxmatte import papers
 from jaxmatte.engine import pictures
 from jaxmatte.engine.parallel import Parallel, initialize, is_main
 from jaxmatte.engine.state import frozen
@@ -25,12 +26,14 @@ def evaluators(config: ConfigDict, model: nn.Module, parallel: Parallel) -> dict
 
     Args:
         config: The whole configuration.
-        model: Whose states are measured.
+        model: Whose states are measured; `evaluation.model` may change fields of it.
         parallel: Where they are.
     """
     found = settings.of_sets(config.evaluation)
     return {
-        name: EVALUATORS[group.kind](config, group, model, parallel, name)
+        name: EVALUATORS[group.kind](
+            config, group, papers.changed(model, config.paper, group.model), parallel, name
+        )
         for name, group in found.items()
     }
 

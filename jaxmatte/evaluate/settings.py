@@ -74,7 +74,7 @@ def _checked(settings: ConfigDict, where: str) -> ConfigDict:
 def rule(settings: ConfigDict, model: ConfigDict) -> inference.Rule:
     """The test-time rule with what it knows of the options and of the model's fields."""
     chosen = inference.get(settings.rule)
-    known = {**model.to_dict(), **settings.options.to_dict()}
+    known = {**model.to_dict(), **settings.model.to_dict(), **settings.options.to_dict()}
     named = inspect.signature(chosen).parameters
     return functools.partial(chosen, **{name: v for name, v in known.items() if name in named})
 

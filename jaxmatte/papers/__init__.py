@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import flax.linen as nn
@@ -33,11 +34,21 @@ def module_of(model: nn.Module) -> PaperModule:
 def build(name: str, **model_config: Any) -> nn.Module:
     """The paper's `Model` with the fields of `model_config`."""
     model = module(name).Model
+    _require_fields(name, model, model_config)
+    return model(**model_config)
+
+
+def changed(model: nn.Module, name: str, fields: Mapping[str, Any]) -> nn.Module:
+    """The model of the paper `name` with other values of `fields`, such as one to evaluate by."""
+    _require_fields(name, type(model), fields)
+    return model.clone(**fields) if fields else model
+
+
+def _require_fields(name: str, model: type[nn.Module], wanted: Iterable[str]) -> None:
     fields = [f.name for f in dataclasses.fields(model) if f.name not in ("parent", "name")]
-    for field in model_config:
+    for field in wanted:
         if field not in fields:
             raise UserError(_unknown(f"field of {name}'s model", field, fields))
-    return model(**model_config)
 
 
 def _unknown(kind: str, name: str, known: tuple[str, ...] | list[str]) -> str:

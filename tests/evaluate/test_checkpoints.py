@@ -6,6 +6,7 @@ import io
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import gfm
 from jaxmatte import evaluate, metrics
@@ -13,6 +14,7 @@ from jaxmatte.data import pipeline
 from jaxmatte.engine import state
 from jaxmatte.engine.parallel import Parallel
 from jaxmatte.errors import UserError
+from jaxmatte.evaluate import settings
 from tests.data import folders
 from tests.engine.toys import Toy
 
@@ -45,13 +47,22 @@ def configuration(root, **changes):
     return config
 
 
-def measured(config, variables, devices=1):
+class Scaled(Toy):
+    """Mattes times a field."""
+
+    share: float = 1.0
+
+    def __call__(self, image, train: bool):
+        return {"alpha": self.share * super().__call__(image, train)["alpha"]}
+
+
+def measured(config, variables, devices=1, model=None):
     """What the first set's evaluator finds on the first so many devices."""
     chosen = jax.devices()[:devices]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "devices", lambda: chosen)
         patch.setattr(jax, "device_count", lambda: devices)
-        found = evaluate.evaluators(config, Toy(), Parallel("jit"))
+        found = evaluate.evaluators(config, model or Toy(), Parallel("jit"))
         return {name: one.run(state.frozen(variables)) for name, one in found.items()}
 
 
@@ -131,6 +142,23 @@ def test_several_sets_and_their_tables(root, variables):
     assert float(table[1][2]) == found["all"].rows[0]["sad"]
 
 
+def test_a_model_may_be_another_in_evaluation(root, variables):
+    """For a whole evaluation, or for one of its sets."""
+    none = measured(configuration(root), variables, model=Scaled(share=0.0))[""]
+    changed = configuration(root, model={"share": 0.0})
+    assert measured(changed, variables, model=Scaled())[""].rows == none.rows
+    sets = configuration(root, sets={"whole": {}, "none": {"model": {"share": 0.0}}})
+    found = measured(sets, variables, model=Scaled())
+    assert found["none"].rows == none.rows
+    assert found["whole"].rows == measured(configuration(root), variables)[""].rows != none.rows
+
+
+def test_rules_see_the_fields_that_evaluation_has(root):
+    config = configuration(root, rule="bgmv2", model={"refine": "none"})
+    rule = settings.rule(config.evaluation, ConfigDict({"refine": "full"}))
+    assert rule.keywords == {"refine": "none"}
+
+
 def test_a_network_that_diverged_is_told_so_and_never_the_best(root, variables):
     broken = jax.tree.map(lambda leaf: leaf * np.nan, variables)
     for connectivity in ("host", "device"):
@@ -151,6 +179,7 @@ def test_a_network_that_diverged_is_told_so_and_never_the_best(root, variables):
         ({"sets": {"x": {"metrics": "mad"}}}, r"sets.x.metrics='mad' should be a tuple"),
         ({"sets": {"x": {"batch": 0}}}, r"sets.x.batch=0: at least 1"),
         ({"sets": {"a/b": {}}}, r"sets.a/b: files are called by it"),
+        ({"model": {"bn_axes": 1}}, r"no field of gfm's model is called 'bn_axes': .*'bn_axis'"),
         ({"pictures": 0}, "evaluation.pictures=0: at least 1"),
         ({"connectivity": "gpu"}, "there are: host, device"),
         ({"protocol": "dim,"}, "'dim,' has no name in it, or between commas"),
