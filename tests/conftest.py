@@ -16,7 +16,9 @@ import jax
 import pytest
 from absl import flags
 
-_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+# Workers of `pytest -n` inherit what is set below, and find the user's cache by a name of its own.
+_USERS_CACHE = os.environ.get("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
+_CACHE = pathlib.Path(os.environ.setdefault("JAXMATTE_TESTS_CACHE", _USERS_CACHE))
 jax.config.update("jax_compilation_cache_dir", str(_CACHE / "jaxmatte" / "tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

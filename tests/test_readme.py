@@ -45,7 +45,7 @@ def test_the_two_commands_of_the_start():
     assert marked("quickstart") == (
         "pip install -r requirements.txt && python -m jaxmatte.main --config=configs/gfm.py"
     )
-    assert marked("tests") == "pip install -r requirements-dev.txt && pytest"
+    assert marked("tests") == "pip install -r requirements-dev.txt && pytest -n 2"
 
 
 def test_ci_runs_them_as_they_stand_in_a_fresh_environment():
