@@ -5,8 +5,9 @@ import glob
 import os
 import platform
 
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of mallopt(3)
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # of mallopt(3)
 _LARGEST = 2**31 - 1
+_HEAP = 2**26  # bytes; threads' arenas grow by heaps of at most so many
 _ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/[0-9]*", "/dev/kfd")
 
 
@@ -21,8 +22,9 @@ def keep(compiles: bool = False) -> bool:
     Args:
         compiles: Whether the process compiles networks itself. Then each thread keeps its own
             arena: what a compiler leaves behind in a shared one makes every later request slow (a
-            training that had just compiled its step took twice as long a step). Less is kept then:
-            it depends on which thread asks.
+            training that had just compiled its step took twice as long a step). Such arenas give
+            back a heap that is free whole, unless a heap's bytes are to stay free at their end;
+            what is larger than a heap, they map anew each time.
 
     Returns:
         Whether it was done.
@@ -33,7 +35,6 @@ def keep(compiles: bool = False) -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     options = [(_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST)]
-    if not compiles:
-        options.append((_ARENA_MAX, 1))
+    options.append((_TOP_PAD, _HEAP) if compiles else (_ARENA_MAX, 1))
     done = [mallopt(option, value) for option, value in options]  # each, whatever became of others
     return all(done)

@@ -235,6 +235,14 @@ def test_measuring_never_passes_over(root, tmp_path):
             evaluate.evaluate(last, tmp_path)
 
 
+def test_a_trained_model_is_loaded_as_it_is_measured(root, run):
+    config = configuration(root)
+    assert evaluate.load(config, run, "last")[0].dtype == config.model.dtype == "float32"
+    with config.unlocked():
+        config.evaluation.model.dtype = "bfloat16"
+    assert evaluate.load(config, run, "last")[0].dtype == "bfloat16"
+
+
 def test_workers_stop_the_real_command_with_one_line(root, tmp_path):
     config = configuration(root)
     row = first_needed_in(config, 3)

@@ -28,7 +28,8 @@ def load(
         which: "best" or "last".
 
     Returns:
-        The model, its variables (the averaged ones where there are any) and their step.
+        The model as `evaluation.model` has it, its variables (the averaged ones where there are
+        any) and their step.
     """
     if which not in ("best", "last"):
         raise UserError(f"evaluation.checkpoint={which!r}; there are: best, last")
@@ -42,7 +43,9 @@ def load(
         if step is None:
             raise UserError(f"{path} has no {which} checkpoint; train first: --mode=train")
         shapes = jax.eval_shape(functools.partial(initial_variables, model), jax.random.key(0))
-        return model, checkpoints.restore_variables(step, parallel.abstract(shapes)), step
+        variables = checkpoints.restore_variables(step, parallel.abstract(shapes))
+    # Runs recorded by earlier versions have no such field.
+    return papers.changed(model, config.paper, config.evaluation.get("model", {})), variables, step
 
 
 def recorded(path: pathlib.Path) -> ConfigDict:

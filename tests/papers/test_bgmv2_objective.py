@@ -113,6 +113,13 @@ def test_gradients_are_the_published_ones(batch, outputs, which):
         assert np.abs(found[name]).sum() == pytest.approx(expected[theirs], rel=1e-4), name
 
 
+@pytest.mark.parametrize("which", PARTS)
+def test_edges_may_weigh_more(outputs, batch, which):
+    found = value(bgmv2.objective(outputs[which], batch, edges_weight=3.0))
+    for name, term in value(objective(outputs[which], batch)).items():
+        assert found[name] == pytest.approx((3.0 if "edges" in name else 1.0) * term), name
+
+
 def test_edges_are_sobels(batch):
     found = edges(jnp.asarray(batch["alpha"]))
     assert float(found.mean()) == pytest.approx(NUMBERS["sobel_of_true_pha_mean"], rel=1e-6)

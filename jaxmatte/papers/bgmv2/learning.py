@@ -11,17 +11,18 @@ from jaxmatte.papers.contract import Batch, Objective, Outputs
 _EPSILON = 1e-6  # below the root of the edges
 
 
-def objective(outputs: Outputs, batch: Batch) -> Objective:
+def objective(outputs: Outputs, batch: Batch, edges_weight: float = 1.0) -> Objective:
     """What BGMv2 minimises: distances of alpha, of its edges, of the foreground and of the error.
 
-    Every term is a mean over all pixels with weight 1, also that of the foreground, which counts
-    only where the true alpha is not 0. With a refiner alpha, edges and foreground are compared at
-    both sizes. The error is that of the coarse alpha. The base network learns it as it is; behind a
-    refiner, as released, the alpha gives way to the predicted error too.
+    Every term is a mean over all pixels, also that of the foreground, which counts only where the
+    true alpha is not 0. With a refiner alpha, edges and foreground are compared at both sizes. The
+    error is that of the coarse alpha. The base network learns it as it is; behind a refiner, as
+    released, the alpha gives way to the predicted error too.
 
     Args:
       outputs: of `Model`.
       batch: `alpha`, `foreground` and `mask`.
+      edges_weight: of the edges, at both sizes; 1, as all terms have it, is the released one.
     """
     mask = batch.get("mask")
     alpha, foreground = rows_of(mask, batch["alpha"], batch["foreground"])
@@ -41,7 +42,8 @@ def objective(outputs: Outputs, batch: Batch) -> Objective:
             "coarse_", coarse, coarse_colours, fit(alpha, small), fit(foreground, small)
         )
         terms["error"] = jnp.square(error - absolute(fit(coarse, alpha.shape[1:3]) - alpha))
-    return {name: _mean(values, mask) for name, values in terms.items()}
+    weights = {"edges": edges_weight, "coarse_edges": edges_weight}
+    return {name: _mean(weights.get(name, 1.0) * values, mask) for name, values in terms.items()}
 
 
 def _compared(
