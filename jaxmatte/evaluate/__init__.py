@@ -13,10 +13,10 @@ if TYPE_CHECKING:
         Evaluator,
         evaluate,
         evaluators,
-        load,
         table_name,
         write,
     )
+    from jaxmatte.evaluate.loading import load
 
 __all__ = [
     "TABLES",
@@ -33,5 +33,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # On demand: mattes on file are measured without JAX, whose import takes seconds.
     if name in __all__:
-        return getattr(importlib.import_module("jaxmatte.evaluate.checkpoints"), name)
+        room = "loading" if name == "load" else "checkpoints"
+        return getattr(importlib.import_module(f"jaxmatte.evaluate.{room}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,8 +11,7 @@ from jaxmatte.engine import pictures
 from jaxmatte.engine.parallel import Parallel, initialize, is_main
 from jaxmatte.engine.state import frozen
 from jaxmatte.engine.writer import write_atomically
-from jaxmatte.evaluate import classes, mattes, report, settings
-from jaxmatte.evaluate.loading import load
+from jaxmatte.evaluate import classes, loading, mattes, report, settings
 
 TABLES = "evaluations"
 EVALUATORS: dict[str, Any] = {"mattes": mattes.Evaluator, "classes": classes.Evaluator}
@@ -57,7 +56,7 @@ def evaluate(config: ConfigDict, path: pathlib.Path) -> dict[str, Evaluation]:
     """
     initialize()
     which = config.evaluation.checkpoint
-    model, variables, step = load(config, path, which)
+    model, variables, step = loading.trained(config, path, which)
     found = {}
     for name, evaluator in evaluators(config, model, Parallel("jit")).items():
         evaluation = evaluator.run(frozen(variables, step))

@@ -20,7 +20,7 @@ from jaxmatte.errors import UserError
 def load(
     config: ConfigDict, path: pathlib.Path, which: str = "best"
 ) -> tuple[nn.Module, dict[str, Any], int]:
-    """Reads a trained network from a working directory.
+    """Reads a trained network from a working directory, to be used as it is measured.
 
     Args:
         config: The configuration of the run.
@@ -31,6 +31,15 @@ def load(
         The model as `evaluation.model` has it, its variables (the averaged ones where there are
         any) and their step.
     """
+    model, variables, step = trained(config, path, which)
+    # Runs recorded by earlier versions have no such field.
+    return papers.changed(model, config.paper, config.evaluation.get("model", {})), variables, step
+
+
+def trained(
+    config: ConfigDict, path: pathlib.Path, which: str
+) -> tuple[nn.Module, dict[str, Any], int]:
+    """As `load`, with the model as it was trained."""
     if which not in ("best", "last"):
         raise UserError(f"evaluation.checkpoint={which!r}; there are: best, last")
     workdir.require_same(path, config)
@@ -43,9 +52,7 @@ def load(
         if step is None:
             raise UserError(f"{path} has no {which} checkpoint; train first: --mode=train")
         shapes = jax.eval_shape(functools.partial(initial_variables, model), jax.random.key(0))
-        variables = checkpoints.restore_variables(step, parallel.abstract(shapes))
-    # Runs recorded by earlier versions have no such field.
-    return papers.changed(model, config.paper, config.evaluation.get("model", {})), variables, step
+        return model, checkpoints.restore_variables(step, parallel.abstract(shapes)), step
 
 
 def recorded(path: pathlib.Path) -> ConfigDict:
