@@ -61,3 +61,6 @@ def test_it_resumes_to_the_bit_with_its_frozen_copy(tmp_path):
     same = [name for name in whole if name.startswith("batch_stats/")]
     assert same
     assert all(whole[name] == before[name] for name in same)
+    # The studio adapts what sees semantics; details are left as they are.
+    adapted = {name for name in whole if name.startswith("params/") and whole[name] != before[name]}
+    assert {name.split("/")[1] for name in adapted} == {"encoder", "semantic"}
