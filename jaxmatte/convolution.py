@@ -3,7 +3,10 @@
 On the CPU, XLA runs two kinds many times slower than others of as much arithmetic: those by groups,
 and those of a map without zeros around it. There the first are sums over taps, and the second get a
 row of zeros that is cut off again (`benchmarks/results/2026-11-22-cpu-convolution.md`). The results
-are the same but for rounding. Elsewhere nothing is changed.
+are the same but for rounding. Elsewhere nothing of that is changed.
+
+Everywhere a kernel's outer taps are left out where they reach beyond the map whatever they are
+centred on: those of a dilated kernel over a map that is smaller than its dilation.
 """
 
 from collections.abc import Sequence
@@ -39,6 +42,7 @@ def convolve(
     if isinstance(padding, str):
         reach = [dilation * (taps - 1) + 1 for taps in kernel.shape[:2]]
         padding = lax.padtype_to_pads(x.shape[1:3], reach, (stride, stride), padding)
+    kernel, padding = _within(x, kernel, padding, stride, dilation)
     whole = partial(_xlas, stride=stride, edges=padding, dilation=dilation, groups=groups)
     if groups > 1:
         fast = partial(_by_taps, stride=stride, edges=padding, dilation=dilation, groups=groups)
@@ -47,6 +51,28 @@ def convolve(
     else:
         return whole(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=fast, default=whole)
+
+
+def _within(
+    x: jax.Array, kernel: jax.Array, edges: Edges, stride: int, dilation: int
+) -> tuple[jax.Array, Edges]:
+    """The kernel's rows and columns that reach the map, and the zeros that they need around it."""
+    kept, left = [], []
+    for size, taps, (before, after) in zip(x.shape[1:3], kernel.shape, edges, strict=False):
+        free = size + before + after - dilation * (taps - 1) - 1
+        reached = [
+            tap * dilation - before < size
+            and tap * dilation - before + free // stride * stride >= 0
+            for tap in range(taps)
+        ]
+        if not any(reached):  # there is no output, or no map in it
+            return kernel, edges
+        # No more than there are zeros for: none of the map is cut off.
+        first = min(reached.index(True), before // dilation)
+        last = min(reached[::-1].index(True), after // dilation)
+        kept.append(slice(first, taps - last))
+        left.append((before - first * dilation, after - last * dilation))
+    return kernel[kept[0], kept[1]], left
 
 
 def _xlas(

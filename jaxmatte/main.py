@@ -10,7 +10,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jaxmatte.engine import cache
+from jaxmatte import memory
 from jaxmatte.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -27,6 +27,8 @@ _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "train, or measure
 
 def main(_: Sequence[str]) -> None:
     """Does what the flags say."""
+    from jaxmatte.engine import cache
+
     logging.set_verbosity(logging.ERROR)  # JAX and orbax tell every detail otherwise
     config = _CONFIG.value
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs") / config.name)
@@ -127,4 +129,5 @@ def run() -> None:
 
 
 if __name__ == "__main__":
+    memory.in_large_pages()  # before JAX is loaded: it would be twice
     run()

@@ -3,12 +3,34 @@
 import ctypes
 import glob
 import os
+import pathlib
 import platform
+import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # of mallopt(3)
 _LARGEST = 2**31 - 1
 _HEAP = 2**26  # bytes; threads' arenas grow by heaps of at most so many
 _ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/[0-9]*", "/dev/kfd")
+
+
+_TUNABLES = "GLIBC_TUNABLES"  # environment variable
+LARGE_PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def in_large_pages() -> None:
+    """Starts this process anew, with memory in pages of 2 MiB, where steps run on the CPU.
+
+    To be called before anything else happens. What `keep` cannot keep, a step's scratch memory of
+    more than a heap, is then faulted in by hundreds of pages instead of by tens of thousands: a
+    quarter of the time of MODNet's studio. The C library reads the wish when a process starts.
+    """
+    given = os.environ.get(_TUNABLES, "")
+    offered = LARGE_PAGES.read_text() if LARGE_PAGES.is_file() else "[never]"
+    if "glibc.malloc.hugetlb" in given or "[never]" in offered or not _on_cpu_with_glibc():
+        return
+    wishes = [wish for wish in (given, "glibc.malloc.hugetlb=1") if wish]
+    os.environ[_TUNABLES] = ":".join(wishes)
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def keep(compiles: bool = False) -> bool:
@@ -29,12 +51,16 @@ def keep(compiles: bool = False) -> bool:
     Returns:
         Whether it was done.
     """
-    chosen = os.environ.get("JAX_PLATFORMS", "")
-    on_cpu = chosen == "cpu" or not (chosen or any(glob.glob(path) for path in _ACCELERATORS))
-    if not on_cpu or platform.libc_ver()[0] != "glibc":
+    if not _on_cpu_with_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     options = [(_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST)]
     options.append((_TOP_PAD, _HEAP) if compiles else (_ARENA_MAX, 1))
     done = [mallopt(option, value) for option, value in options]  # each, whatever became of others
     return all(done)
+
+
+def _on_cpu_with_glibc() -> bool:
+    chosen = os.environ.get("JAX_PLATFORMS", "")
+    on_cpu = chosen == "cpu" or not (chosen or any(glob.glob(path) for path in _ACCELERATORS))
+    return on_cpu and platform.libc_ver()[0] == "glibc"

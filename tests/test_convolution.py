@@ -19,6 +19,14 @@ def operands(inputs, outputs, size, groups=1):
     return jnp.asarray(x), jnp.asarray(kernel)
 
 
+def test_taps_beyond_the_map_are_left_out():
+    x, kernel = operands(4, 4, 3)
+    edges = [(10, 10)] * 2
+    traced = jax.jit(functools.partial(convolution.convolve, padding=edges, dilation=10))
+    # Of 9 rows only the kernel's middle one reaches any; of 12 columns all do.
+    assert "tensor<1x3x4x4xf32>" in traced.lower(x, kernel).as_text()
+
+
 def program(platform, padding):
     """What a platform runs of a convolution with so many zeros around the map."""
     edges = [(padding, padding)] * 2
@@ -46,6 +54,13 @@ def program(platform, padding):
         (5, 3, 2, 3, 2, "VALID", 1),
         (5, 3, 1, 1, 1, "VALID", 1),
         (5, 3, 3, 1, 1, [(0, 0), (0, 2)], 1),
+        # Taps that reach no pixel of 9 x 12: outer rows; rows and columns; those of one side.
+        (5, 3, 3, 1, 9, [(9, 9), (9, 9)], 1),
+        (5, 3, 3, 1, 12, [(12, 12), (12, 12)], 1),
+        (6, 6, 3, 2, 12, [(12, 12), (12, 12)], 6),
+        (5, 3, 5, 1, 7, [(14, 14), (14, 14)], 1),
+        (5, 3, 2, 1, 13, [(0, 13), (13, 0)], 1),
+        (5, 3, 3, 1, 13, [(12, 14), (20, 13)], 1),
     ],
 )
 def test_forms_of_the_cpu_equal_xlas_convolution(
