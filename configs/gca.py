@@ -34,8 +34,8 @@ The published weights gca-dist.pth (init.layout=official, mmagic's: mmagic) give
 Cost: 25,164,529 parameters, baseline 25,072,481; multiply-adds at 512 x 512 42.1e9, and 2.75e9 for
 each attention. Attention compares all pairs of n = HW / 256 places: at 2048 x 2048 the scores alone
 are 1 GiB, which `model.chunk` bounds (benchmarks/results/2026-11-21-cpu-attention.md). The paper
-trained on 4 GPUs with 10 pictures each. The studio track: 3 min 28 s on two CPU cores, for a
-validation MAD[dim, unknown] of .133, where alpha = 0.5 has .413.
+trained on 4 GPUs with 10 pictures each. The studio track: 4 min 35 s on two CPU cores, for a
+validation MAD[dim, unknown] of .130, where alpha = 0.5 has .413.
 
 Departs from the paper and the released code, with the field that brings theirs back:
 

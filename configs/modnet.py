@@ -185,7 +185,7 @@ def _studio(config: ml_collections.ConfigDict) -> None:
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = "5%"
     config.train.batch = 8
-    config.train.total = "1000 steps" if mobile else "1600 steps"
+    config.train.total = "850 steps" if mobile else "1600 steps"
     config.evaluation.every = "50%"
     config.checkpoint.every = "25%"
 
