@@ -42,8 +42,7 @@ print(os.environ.get("GLIBC_TUNABLES"), *sys.argv[1:])
 """
 
 offered = pytest.mark.skipif(
-    "[never]" in (memory.LARGE_PAGES.read_text() if memory.LARGE_PAGES.is_file() else "[never]"),
-    reason="this kernel gives no large pages",
+    not memory.large_pages_offered(), reason="this kernel gives no large pages"
 )
 
 
