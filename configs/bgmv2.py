@@ -187,9 +187,9 @@ def _studio(config: ml_collections.ConfigDict) -> None:
     config.optimizer.betas = (0.9, 0.95)
     if config.model.refine != "none":
         config.optimizer.groups = (("^refiner/", 2.0),)
-    config.optimizer.schedule = "cosine"
+    config.optimizer.schedule = "linear"
     config.optimizer.warmup = "5%"
     config.train.batch = 8
-    config.train.total = "4200 steps"
+    config.train.total = "3300 steps"
     config.evaluation.every = "50%"
     config.checkpoint.every = "25%"
