@@ -21,7 +21,8 @@ and PPM-100/ to measure on. Every folder name is a field of `config.data` or `co
 task=soc is the self-supervised adaptation: it goes on from a trained network (`init.weights`: the
 working directory of a run with `init.layout=jaxmatte`, or the authors' file with "official") on
 pictures without mattes. In the studio encoder and semantic branch adapt alone: with the branches of
-details released too the error rose for one seed of three (`optimizer.freeze=()` releases them).
+details released too (`optimizer.freeze=()`) mattes become softer where semantics are soft. It
+lowers the error little, and not for every seed: benchmarks/results/2026-11-22-cpu-soc.md.
 
 Expected on PPM-100 (MSE, MAD, whole image, protocol modnet, rule modnet), as others cite the
 paper's table: MODNet 0.0044, 0.0086; without a trimap BSHM 0.0063, 0.0114, HAtt 0.0067, 0.0137, SHM
